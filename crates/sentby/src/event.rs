@@ -1,0 +1,254 @@
+//! What travels through the pipeline: [`Capture`] (from a backend), [`Process`]
+//! (facts about a sender) and [`Event`] (what outputs see).
+//!
+//! Absent is not zero: whatever a backend cannot know is `None` all the way to the
+//! output.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use wire::{Layer, Request};
+
+/// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+
+/// Why an event names the process that it names (ARCHITECTURE.md, "Attribution").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The hook ran in the sending task itself.
+    Task,
+    /// Sent from an interrupt or a kernel thread; the socket's owner is known.
+    Owner,
+    /// Found by matching socket tables to /proc/PID/fd.
+    Procfs,
+    /// The kernel sent it; no process did.
+    Kernel,
+    /// Not from this machine.
+    Forwarded,
+    /// Nobody can be named.
+    Unknown,
+}
+
+impl Evidence {
+    /// Every evidence, strongest first.
+    pub const ALL: [Evidence; 6] = [
+        Evidence::Task,
+        Evidence::Owner,
+        Evidence::Procfs,
+        Evidence::Kernel,
+        Evidence::Forwarded,
+        Evidence::Unknown,
+    ];
+
+    /// The word in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Evidence::Task => "task",
+            Evidence::Owner => "owner",
+            Evidence::Procfs => "procfs",
+            Evidence::Kernel => "kernel",
+            Evidence::Forwarded => "forwarded",
+            Evidence::Unknown => "unknown",
+        }
+    }
+
+    /// Whether events of this evidence name a process.
+    pub fn names_a_process(self) -> bool {
+        matches!(self, Evidence::Task | Evidence::Owner | Evidence::Procfs)
+    }
+}
+
+/// A process's identity: a pid alone is used again, a pid and its start are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// The process id (kernel: tgid), as seen in sentby's own pid namespace.
+    pub pid: u32,
+    /// When its leader started: clock ticks (1/100 s) since boot, the unit of
+    /// /proc/PID/stat's field 22, so that kernel and /proc agree.
+    pub start_ticks: u64,
+}
+
+/// Nanoseconds in one tick of [`ProcessKey::start_ticks`] (USER_HZ is 100 on every
+/// architecture sentby builds for).
+pub const NS_PER_TICK: u64 = 10_000_000;
+
+/// The task that sent, or owns the socket that sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its process; `None` when it has no pid in sentby's pid namespace.
+    pub key: Option<ProcessKey>,
+    /// Thread id; `None` when unknown (owner evidence may know the process alone).
+    pub tid: Option<u32>,
+    /// Its name at the time of sending; NUL-terminated unless full.
+    pub comm: Option<[u8; COMM_LEN]>,
+    /// Real user id.
+    pub uid: Option<u32>,
+}
+
+/// A network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iface {
+    /// Interface index in its netns.
+    pub index: u32,
+    /// Name; NUL-terminated unless full (IFNAMSIZ is 16).
+    pub name: [u8; 16],
+}
+
+/// One packet or payload as a backend saw it.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    /// When it was sent: nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// Name of the hook that saw it (one of its backend's hooks).
+    pub hook: &'static str,
+    /// What the backend could prove about the sender.
+    pub evidence: Evidence,
+    /// The sender, if `evidence` is `Task` or `Owner`.
+    pub task: Option<Task>,
+    /// Inode of the socket it was sent on (the number in `socket:[N]`).
+    pub socket_inode: Option<u64>,
+    /// Network namespace inode.
+    pub netns: Option<u32>,
+    /// The interface it leaves by.
+    pub iface: Option<Iface>,
+    /// Whether the sender descends from the process that was asked for; `None`
+    /// where the backend does not track that.
+    pub descends: Option<bool>,
+    /// Where `bytes` begin.
+    pub layer: Layer,
+    /// The captured bytes: a range of [`Batch::bytes`].
+    pub bytes: Range<usize>,
+    /// Length of the whole packet in bytes, from the IP header on.
+    pub len: Option<u32>,
+}
+
+/// An ancestor of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its pid in sentby's pid namespace.
+    pub pid: Option<u32>,
+    /// Its name, without the terminating NUL.
+    pub comm: Vec<u8>,
+}
+
+/// What is known about a process. Bytes are as the process chose them: hostile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Start: nanoseconds since the Unix epoch.
+    pub start: Option<u64>,
+    /// Parent's pid in sentby's pid namespace.
+    pub ppid: Option<u32>,
+    /// Names of parent, grandparent, … nearest first; at most [`MAX_ANCESTORS`].
+    pub ancestors: Option<Vec<Ancestor>>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// The leader's name.
+    pub comm: Option<Vec<u8>>,
+    /// Path of the executable.
+    pub exe: Option<Vec<u8>>,
+    /// The executable has been deleted since.
+    pub exe_deleted: bool,
+    /// Arguments joined by NUL, as /proc/PID/cmdline has them (without the last NUL).
+    pub argv: Option<Vec<u8>>,
+    /// `argv` is not the whole command line.
+    pub argv_truncated: bool,
+    /// Path in the cgroup hierarchy.
+    pub cgroup: Option<Vec<u8>>,
+    /// pid in the innermost pid namespace, where it differs from the pid shown.
+    pub inner_pid: Option<u32>,
+}
+
+/// Longest ancestry that is kept.
+pub const MAX_ANCESTORS: usize = 8;
+
+impl Process {
+    /// The arguments, one by one.
+    pub fn args(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        self.argv.as_ref().map(|a| a.split(|b| *b == 0))
+    }
+}
+
+/// What a backend delivers.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A packet or payload.
+    Capture(Capture),
+    /// Facts about a process, ahead of the first capture that names it and again
+    /// when they changed.
+    Process(ProcessKey, Box<Process>),
+}
+
+/// A batch of items; buffers are used again, so that the steady state allocates nothing.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order in which the backend saw them.
+    pub items: Vec<Item>,
+    /// Captured bytes, referred to by [`Capture::bytes`].
+    pub bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.bytes.clear();
+    }
+}
+
+/// A request with its sender: what filters and outputs see.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// What the backend saw.
+    pub capture: &'a Capture,
+    /// Final evidence: the backend's, or `procfs` where enrichment found the sender.
+    pub evidence: Evidence,
+    /// The sender; `None` unless the evidence names one process.
+    pub key: Option<ProcessKey>,
+    /// Thread id of the sender.
+    pub tid: Option<u32>,
+    /// Name of the sending thread, without the terminating NUL.
+    pub comm: Option<&'a [u8]>,
+    /// Real user id of the sender.
+    pub uid: Option<u32>,
+    /// User name of `uid` on this machine.
+    pub user: Option<&'a str>,
+    /// What else is known about the sender.
+    pub process: Option<&'a Process>,
+    /// systemd unit out of the cgroup path.
+    pub unit: Option<&'a str>,
+    /// Container id out of the cgroup path.
+    pub container: Option<&'a str>,
+    /// Where several processes hold the socket: all of them, and `key` is `None`.
+    pub candidates: &'a [ProcessKey],
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source port, for protocols that have ports.
+    pub sport: Option<u16>,
+    /// Destination port.
+    pub dport: Option<u16>,
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// Length of the whole packet in bytes, from the IP header on.
+    pub len: Option<u32>,
+}
+
+impl Event<'_> {
+    /// The interface's name, without padding.
+    pub fn iface_name(&self) -> Option<&[u8]> {
+        self.capture.iface.as_ref().map(|i| until_nul(&i.name))
+    }
+
+    /// The part of the kernel that sent it, where the evidence is `kernel` and the request tells.
+    pub fn kernel_part(&self) -> Option<&'static str> {
+        (self.evidence == Evidence::Kernel)
+            .then(|| self.request.protocol.kernel_part(self.request))
+            .flatten()
+    }
+}
+
+/// A C string in a fixed array: what stands before the first NUL.
+pub fn until_nul(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    &bytes[..end]
+}

@@ -1,0 +1,61 @@
+//! What the user asked for, lowered once at start for backends to drop early.
+//!
+//! A plan may let too much through, never too little: the filter in user space
+//! decides. So a backend may ignore any part of it.
+
+use ipnet::IpNet;
+
+/// Which senders are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Senders {
+    /// Packets that the kernel sends for itself.
+    pub kernel: bool,
+    /// Packets that only pass through.
+    pub forwarded: bool,
+}
+
+/// Addresses to keep: any of `include` (all if empty) and none of `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nets {
+    /// Wanted networks.
+    pub include: Vec<IpNet>,
+    /// Unwanted networks.
+    pub exclude: Vec<IpNet>,
+}
+
+/// Exact values to keep; empty keeps all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnyOf<T>(pub Vec<T>);
+
+impl<T> Default for AnyOf<T> {
+    fn default() -> Self {
+        AnyOf(Vec::new())
+    }
+}
+
+/// The plan a backend gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// IP protocol numbers to capture.
+    pub ip_protocols: Vec<u8>,
+    /// Which senders are wanted beside processes.
+    pub senders: Senders,
+    /// Process ids; with `children`, their descendants too.
+    pub pids: AnyOf<u32>,
+    /// Follow descendants of `pids`.
+    pub children: bool,
+    /// Thread ids.
+    pub tids: AnyOf<u32>,
+    /// Real user ids.
+    pub uids: AnyOf<u32>,
+    /// Exact comms, at most 15 bytes each.
+    pub comms: AnyOf<Vec<u8>>,
+    /// Exact interface names.
+    pub ifaces: AnyOf<Vec<u8>>,
+    /// Network namespace inodes.
+    pub netns: AnyOf<u32>,
+    /// Source addresses.
+    pub src: Nets,
+    /// Destination addresses.
+    pub dst: Nets,
+}

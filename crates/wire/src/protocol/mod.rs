@@ -1,0 +1,190 @@
+//! The protocols: one file each, one line each in [`PROTOCOLS`].
+//!
+//! A protocol declares its fields; text, JSON, filters and documentation walk
+//! that table and never name a protocol themselves.
+
+mod icmp;
+
+use crate::packet::Packet;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Every protocol sentby decodes, in the order in which they are offered a packet.
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp];
+
+/// Looks a protocol up by the name users type.
+pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
+    PROTOCOLS.iter().copied().find(|p| p.name() == name)
+}
+
+/// One kind of request: what it needs captured, how it is decoded, what it tells.
+pub trait Protocol: Sync {
+    /// The name users type and events carry, e.g. `icmp`.
+    fn name(&self) -> &'static str;
+
+    /// One line for `--help`.
+    fn about(&self) -> &'static str;
+
+    /// The fields a request of this protocol may carry, in output order.
+    fn fields(&self) -> &'static [Field];
+
+    /// What a backend has to capture so that this protocol sees its requests.
+    fn interest(&self) -> Interest;
+
+    /// Decodes one packet; `None` when the packet does not belong to this protocol.
+    fn decode<'a>(&'static self, packet: &Packet<'a>) -> Option<Request<'a>>;
+
+    /// Writes the request's own part of a text line, e.g. `echo-request id 7 seq 1`.
+    ///
+    /// Only characters that are safe on a terminal may be written here; captured
+    /// strings go through the escaping writer that the caller passes in.
+    fn describe(&self, request: &Request<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Which part of the kernel sends such a request when no process did
+    /// (`icmp-reply`, `neighbour`, …), where the request alone tells.
+    fn kernel_part(&self, request: &Request<'_>) -> Option<&'static str>;
+}
+
+impl fmt::Debug for dyn Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a backend must deliver for a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Whole packets of these IP protocol numbers (IANA "Assigned Internet Protocol
+    /// Numbers"), for IPv6 after its extension headers.
+    IpProtocols(&'static [u8]),
+}
+
+/// The type of a field's value, for documentation and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An unsigned number.
+    Number,
+    /// One name out of a fixed vocabulary.
+    Name,
+    /// Text from the wire: bytes that are usually UTF-8.
+    Text,
+    /// A list of texts from the wire.
+    List,
+    /// True or false.
+    Flag,
+}
+
+/// A declared field of a protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The key in JSON, below the protocol's name.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// What it means, its unit, and where it comes from.
+    pub doc: &'static str,
+}
+
+/// A field's value in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// See [`Kind::Number`].
+    Number(u64),
+    /// See [`Kind::Name`].
+    Name(&'static str),
+    /// See [`Kind::Text`].
+    Text(Cow<'a, [u8]>),
+    /// See [`Kind::List`].
+    List(Vec<Cow<'a, [u8]>>),
+    /// See [`Kind::Flag`].
+    Flag(bool),
+}
+
+impl Value<'_> {
+    /// The kind this value is of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Number(_) => Kind::Number,
+            Value::Name(_) => Kind::Name,
+            Value::Text(_) => Kind::Text,
+            Value::List(_) => Kind::List,
+            Value::Flag(_) => Kind::Flag,
+        }
+    }
+}
+
+/// What was wrong with the bytes; decoding went on as far as it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The capture ended before the request did.
+    Truncated,
+    /// A length or offset in the packet contradicts the packet.
+    BadLength,
+    /// A value that its specification does not allow.
+    BadValue,
+}
+
+impl Fault {
+    /// The fault's name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Truncated => "truncated",
+            Fault::BadLength => "bad-length",
+            Fault::BadValue => "bad-value",
+        }
+    }
+}
+
+/// A decoded request: values in the order of the protocol's field table; a field
+/// that is not there was not in the request (absent is not zero).
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The protocol that decoded it.
+    pub protocol: &'static dyn Protocol,
+    values: Vec<(&'static Field, Value<'a>)>,
+    /// What was wrong with the bytes.
+    pub faults: Vec<Fault>,
+}
+
+impl<'a> Request<'a> {
+    /// An empty request of a protocol.
+    pub fn new(protocol: &'static dyn Protocol) -> Self {
+        Request { protocol, values: Vec::new(), faults: Vec::new() }
+    }
+
+    /// Sets a declared field. An undeclared name is a programming error that the
+    /// registry's test finds; it is dropped rather than emitted.
+    pub fn set(&mut self, name: &str, value: Value<'a>) {
+        let declared = self.protocol.fields().iter().find(|f| f.name == name);
+        debug_assert!(declared.is_some_and(|f| f.kind == value.kind()), "undeclared field {name}");
+        if let Some(field) = declared {
+            self.values.push((field, value));
+        }
+    }
+
+    /// The value of a field, if the request has it.
+    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+        self.values.iter().find(|(f, _)| f.name == name).map(|(_, v)| v)
+    }
+
+    /// A number field's value.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.get(name) {
+            Some(Value::Number(n)) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// A name field's value.
+    pub fn name(&self, name: &str) -> Option<&'static str> {
+        match self.get(name) {
+            Some(Value::Name(n)) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// All fields the request has.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static Field, &Value<'a>)> {
+        self.values.iter().map(|(f, v)| (*f, v))
+    }
+}
