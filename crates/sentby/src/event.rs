@@ -106,6 +106,8 @@ pub struct Capture {
     pub task: Option<Task>,
     /// Inode of the socket it was sent on (the number in `socket:[N]`).
     pub socket_inode: Option<u64>,
+    /// Several processes have used the socket; this is the one that did now, or did last.
+    pub shared: bool,
     /// Network namespace inode.
     pub netns: Option<u32>,
     /// The interface it leaves by.
