@@ -14,11 +14,11 @@ mod parse;
 mod pattern;
 
 pub use args::FilterArgs;
-pub use local::{Here, Lookup, Nowhere};
 
 use crate::event::{Event, Evidence, ProcessKey};
 use crate::plan::{AnyOf, Nets, Plan, Senders};
 use ipnet::IpNet;
+use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
 use wire::{Interest, Protocol};
 
@@ -76,9 +76,19 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads the flags. The error is one line: what was asked, why it cannot be, and
-    /// what can.
-    pub fn new(args: &FilterArgs, host: &dyn Lookup) -> anyhow::Result<Self> {
+    /// Reads the flags, for events of this machine. The error is one line: what was
+    /// asked, why it cannot be, and what can.
+    pub fn new(args: &FilterArgs) -> anyhow::Result<Self> {
+        Self::at(args, &Here)
+    }
+
+    /// Reads the flags, for recordings and other machines' events: no name is looked
+    /// up here, users are compared by the names in the events.
+    pub fn detached(args: &FilterArgs) -> anyhow::Result<Self> {
+        Self::at(args, &Nowhere)
+    }
+
+    fn at(args: &FilterArgs, host: &dyn Lookup) -> anyhow::Result<Self> {
         parse::filter(args, host)
     }
 

@@ -2,6 +2,8 @@
 
 pub mod fields;
 mod json;
+#[cfg(test)]
+mod page;
 mod text;
 mod time;
 
