@@ -7,6 +7,8 @@ mod enrich;
 mod escape;
 mod event;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod host;
 mod launch;
 mod ledger;

@@ -1,7 +1,10 @@
 //! What the user asked for, lowered once at start for backends to drop early.
 //!
 //! A plan may let too much through, never too little: the filter in user space
-//! decides. So a backend may ignore any part of it.
+//! decides. So a backend may ignore any part of it, and drops only by what it knows
+//! and will report: a packet whose sender, interface or namespace it cannot tell
+//! passes, because enrichment may find the wanted value yet. Names longer than a comm
+//! are cut here to what the kernel keeps of them.
 
 use ipnet::IpNet;
 

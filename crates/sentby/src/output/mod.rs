@@ -1,10 +1,17 @@
 //! The outputs: one file each, one line each in [`OUTPUTS`].
 
+pub mod fields;
 mod json;
+#[cfg(test)]
+mod page;
 mod text;
+mod time;
 
 use crate::event::Event;
 use std::io;
+
+/// Bytes an output collects before it writes them out.
+const BUFFER: usize = 64 << 10;
 
 /// Where events go. Outputs know fields, never protocols.
 pub trait Output {
