@@ -20,6 +20,7 @@ use crate::plan::{AnyOf, Nets, Plan, Senders};
 use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
+use std::fmt;
 use wire::{Interest, Protocol};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the NUL).
@@ -55,6 +56,18 @@ enum User {
     Name(String),
 }
 
+/// A flag's value that cannot be meant: the command line is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -89,7 +102,13 @@ impl Filter {
     }
 
     fn at(args: &FilterArgs, host: &dyn Lookup) -> anyhow::Result<Self> {
-        parse::filter(args, host)
+        parse::filter(args, host).map_err(|e| UsageError(format!("{e:#}")).into())
+    }
+
+    /// Adds a process and its descendants to those that are wanted.
+    pub fn follow(&mut self, pid: u32) {
+        self.pids.wanted.push(pid);
+        self.children = true;
     }
 
     /// Whether an event is shown.

@@ -9,7 +9,7 @@
 use ipnet::IpNet;
 
 /// Which senders are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Senders {
     /// Packets that the kernel sends for itself.
     pub kernel: bool,
@@ -37,7 +37,7 @@ impl<T> Default for AnyOf<T> {
 }
 
 /// The plan a backend gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// IP protocol numbers to capture.
     pub ip_protocols: Vec<u8>,

@@ -161,10 +161,12 @@ fn open_output(args: &OutputArgs) -> Box<dyn output::Output> {
 
 fn close(args: &OutputArgs, ledger: &Ledger) -> Result<()> {
     if !args.quiet {
-        eprint!("{}", ledger.text(args.verbose > 0));
+        let mut text = String::new();
+        ledger.write_text(args.verbose > 0, &mut text)?;
+        eprint!("{text}");
     }
-    match &args.ledger {
-        Some(path) => write_whole(path, format!("{}\n", ledger.json()).as_bytes()),
-        None => Ok(()),
-    }
+    let Some(path) = &args.ledger else { return Ok(()) };
+    let mut json = Vec::new();
+    ledger.write_json(&mut json)?;
+    write_whole(path, &json)
 }

@@ -6,12 +6,14 @@
 //! read a moment later. What is kept is bounded, and what that costs is counted.
 
 mod container;
+mod descendants;
 mod lru;
 mod procfs;
 mod sockets;
 mod user;
 
 pub use container::SHORT_ID;
+pub use descendants::descendants;
 pub use user::Users;
 
 use crate::event::{Candidate, Capture, Event, Evidence, Process, ProcessKey, until_nul};

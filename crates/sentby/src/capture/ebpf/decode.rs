@@ -10,14 +10,16 @@ use crate::event::{
 };
 use wire::Layer;
 
-/// Turns the kernel's clocks into wall time.
+/// What reading a record needs to know.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct Reading {
     /// Nanoseconds from CLOCK_MONOTONIC's zero to the Unix epoch's.
     pub monotonic: i64,
     /// Nanoseconds from boot to the Unix epoch; fixed for a run, so that the start of
     /// a process always reads the same.
     pub boot: i64,
+    /// Whether the kernel side follows descendants.
+    pub follows: bool,
 }
 
 fn since_epoch(ns: u64, offset: i64) -> u64 {
@@ -25,10 +27,10 @@ fn since_epoch(ns: u64, offset: i64) -> u64 {
 }
 
 /// Appends a record to a batch; `false` when it is none this version knows.
-pub fn record(bytes: &[u8], clock: &Clock, hook_names: &[&'static str], batch: &mut Batch) -> bool {
+pub fn record(bytes: &[u8], reading: &Reading, hook_names: &[&'static str], batch: &mut Batch) -> bool {
     let item = match bytes.first().map(|k| u32::from(*k)) {
-        Some(k) if k == kind::SENTBY_KIND_PACKET.0 => packet(bytes, clock, hook_names, batch),
-        Some(k) if k == kind::SENTBY_KIND_PROCESS.0 => process(bytes, clock),
+        Some(k) if k == kind::SENTBY_KIND_PACKET.0 => packet(bytes, reading, hook_names, batch),
+        Some(k) if k == kind::SENTBY_KIND_PROCESS.0 => process(bytes, reading),
         _ => None,
     };
     match item {
@@ -67,7 +69,7 @@ fn key(pid: u32, start: u64) -> ProcessKey {
 
 fn packet(
     bytes: &[u8],
-    clock: &Clock,
+    reading: &Reading,
     hook_names: &[&'static str],
     batch: &mut Batch,
 ) -> Option<Item> {
@@ -90,7 +92,7 @@ fn packet(
     let from = batch.bytes.len();
     batch.bytes.extend_from_slice(&r.bytes[..captured]);
     Some(Item::Capture(Capture {
-        time: since_epoch(r.time, clock.monotonic),
+        time: since_epoch(r.time, reading.monotonic),
         hook: hook_names.get(usize::from(r.hook)).copied()?,
         evidence,
         task,
@@ -99,14 +101,14 @@ fn packet(
         netns: has(flag::SENTBY_HAS_NETNS).then_some(r.netns),
         iface: has(flag::SENTBY_HAS_IFACE)
             .then(|| Iface { index: r.ifindex, name: comm(&r.ifname) }),
-        descends: Some(has(flag::SENTBY_DESCENDS)),
+        descends: reading.follows.then(|| has(flag::SENTBY_DESCENDS)),
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
         len: Some(r.len),
     }))
 }
 
-fn process(bytes: &[u8], clock: &Clock) -> Option<Item> {
+fn process(bytes: &[u8], reading: &Reading) -> Option<Item> {
     let r: sentby_process = read(bytes)?;
     let argv = bytes.get(size_of::<sentby_process>()..)?;
     let has = |f: process_flag| u32::from(r.flags) & f.0 != 0;
@@ -117,7 +119,7 @@ fn process(bytes: &[u8], clock: &Clock) -> Option<Item> {
         comm: until_nul(&comm(&a.comm)).to_vec(),
     });
     let process = Process {
-        start: Some(since_epoch(r.start, clock.boot)),
+        start: Some(since_epoch(r.start, reading.boot)),
         ppid: (r.ppid != u32::MAX).then_some(r.ppid),
         ancestors: Some(ancestors.collect()),
         uid: Some(r.uid),
@@ -180,25 +182,25 @@ mod tests {
 
     #[test]
     fn short_and_foreign_records_are_refused() {
-        let clock = Clock { monotonic: 0, boot: 0 };
+        let reading = Reading { monotonic: 0, boot: 0, follows: false };
         let mut batch = Batch::default();
         for bytes in [&[][..], &[1u8, 0, 0][..], &[2u8; 40][..], &[99u8; 4096][..]] {
-            assert!(!record(bytes, &clock, &["cgroup_skb"], &mut batch));
+            assert!(!record(bytes, &reading, &["cgroup_skb"], &mut batch));
         }
         assert!(batch.items.is_empty());
     }
 
     #[test]
     fn lengths_in_records_are_not_believed() {
-        let clock = Clock { monotonic: 0, boot: 0 };
+        let reading = Reading { monotonic: 0, boot: 0, follows: false };
         let mut batch = Batch::default();
         let mut bytes = vec![0xffu8; size_of::<sentby_process>() + 512];
         bytes[0] = kind::SENTBY_KIND_PROCESS.0 as u8;
-        assert!(record(&bytes, &clock, &["cgroup_skb"], &mut batch));
+        assert!(record(&bytes, &reading, &["cgroup_skb"], &mut batch));
         let mut bytes = vec![0xffu8; size_of::<sentby_packet>()];
         bytes[0] = kind::SENTBY_KIND_PACKET.0 as u8;
-        assert!(!record(&bytes, &clock, &["cgroup_skb"], &mut batch), "hook 255");
+        assert!(!record(&bytes, &reading, &["cgroup_skb"], &mut batch), "hook 255");
         bytes[1] = 0;
-        assert!(record(&bytes, &clock, &["cgroup_skb"], &mut batch));
+        assert!(record(&bytes, &reading, &["cgroup_skb"], &mut batch));
     }
 }

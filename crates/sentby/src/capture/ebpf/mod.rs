@@ -32,7 +32,7 @@ use hooks::Choice;
 use libbpf_rs::MapType;
 use load::{Attached, Job, LoadError};
 use softirq::Signal;
-use source::EbpfSource;
+use source::{EbpfSource, Transport};
 
 /// The eBPF backend.
 pub struct Ebpf;
@@ -68,7 +68,10 @@ impl Backend for Ebpf {
                 iterate: attempt.iterate,
             };
             match load::attach(&job) {
-                Ok(attached) => return attempt.opened(attached, choice, options),
+                Ok(attached) => {
+                    let follows = lower::follows_children(plan, host);
+                    return attempt.opened(attached, choice, options, follows);
+                }
                 Err(e) => attempt.without(e, !options.hooks.is_empty())?,
             }
         }
@@ -118,14 +121,24 @@ impl Attempt {
         Ok(())
     }
 
-    fn opened(mut self, attached: Attached, choice: Choice, options: &Options) -> Result<Opened> {
+    fn opened(
+        mut self,
+        attached: Attached,
+        choice: Choice,
+        options: &Options,
+        follows: bool,
+    ) -> Result<Opened> {
         let Attached { skel, links, notes } = attached;
         self.notes.extend(notes);
         for sender in &choice.unseen {
             self.notes.push(format!("not seen here: senders of kind {}", sender.name()));
         }
         let names = choice.hooks.iter().map(|(n, _)| *n).collect();
-        let source = EbpfSource::new(skel, links, names, self.ring, options.buffer_size)?;
+        let transport = match self.ring {
+            true => Transport::Ring,
+            false => Transport::Perf { size: options.buffer_size },
+        };
+        let source = EbpfSource::new(skel, links, names, transport, follows)?;
         Ok(Opened { source: Box::new(source), hooks: choice.hooks, notes: self.notes })
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the kernel's buffer into batches and the kernel's counters into the ledger.
 
-use super::decode::{self, Clock};
+use super::decode::{self, Reading};
 use super::hooks::HOOKS;
 use super::skeleton::{SentbySkel, types::sentby_count};
 use crate::capture::{Counts, Source};
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Where the buffer's callbacks put what they get.
 struct Sink {
     batch: Batch,
-    clock: Clock,
+    reading: Reading,
     names: Vec<&'static str>,
     unknown: u64,
     lost: u64,
@@ -25,9 +25,21 @@ struct Sink {
 
 impl Sink {
     fn take(&mut self, bytes: &[u8]) {
-        let known = decode::record(bytes, &self.clock, &self.names, &mut self.batch);
+        let known = decode::record(bytes, &self.reading, &self.names, &mut self.batch);
         self.unknown += u64::from(!known);
     }
+}
+
+/// How records come to user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The BPF ring buffer.
+    Ring,
+    /// Per-CPU perf buffers of this many bytes in all.
+    Perf {
+        /// Bytes, over all CPUs.
+        size: usize,
+    },
 }
 
 enum Buffer {
@@ -52,17 +64,24 @@ impl EbpfSource {
         skel: SentbySkel<'static>,
         links: Vec<Link>,
         hooks: Vec<&'static str>,
-        ring: bool,
-        buffer_size: usize,
+        transport: Transport,
+        follows: bool,
     ) -> Result<EbpfSource> {
         let sink = Rc::new(RefCell::new(Sink {
             batch: Batch::default(),
-            clock: Clock { monotonic: offset(ClockId::Monotonic), boot: offset(ClockId::Boottime) },
+            reading: Reading {
+                monotonic: offset(ClockId::Monotonic),
+                boot: offset(ClockId::Boottime),
+                follows,
+            },
             names: HOOKS.iter().map(|h| h.name).collect(),
             unknown: 0,
             lost: 0,
         }));
-        let buffer = if ring { ring_buffer(&skel, &sink)? } else { perf_buffer(&skel, &sink, buffer_size)? };
+        let buffer = match transport {
+            Transport::Ring => ring_buffer(&skel, &sink)?,
+            Transport::Perf { size } => perf_buffer(&skel, &sink, size)?,
+        };
         Ok(EbpfSource { links, buffer, skel, hooks, sink, missed: BTreeMap::new() })
     }
 }
@@ -109,7 +128,7 @@ impl Source for EbpfSource {
             let mut sink = self.sink.borrow_mut();
             std::mem::swap(&mut sink.batch, batch);
             // The wall clock is stepped and slewed; follow it.
-            sink.clock.monotonic = offset(ClockId::Monotonic);
+            sink.reading.monotonic = offset(ClockId::Monotonic);
         }
         let read = match &self.buffer {
             // poll() returns early only for forced wake-ups: look at the rest as well.

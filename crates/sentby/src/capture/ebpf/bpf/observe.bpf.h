@@ -39,7 +39,6 @@ struct seen {
 	void *ctx;
 	struct sk_buff *skb;
 	struct sock *sk;
-	struct net_device *dev;
 	u32 hook;
 	u32 role;
 	u32 netns;
@@ -84,9 +83,10 @@ static __always_inline bool seen_before(const struct seen *seen, const struct pa
 		.signature = p->signature,
 		.ifindex = seen->ifindex,
 	};
+	struct sk_buff *skb = seen->skb;
 	struct sight *last;
 
-	key.head = (u64)BPF_CORE_READ(seen->skb, head);
+	key.head = (u64)BPF_CORE_READ(skb, head);
 	last = bpf_map_lookup_elem(&sights, &key);
 	if (last && last->signature == now.signature &&
 	    (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE ? last->ifindex != now.ifindex :
@@ -102,10 +102,12 @@ static __always_inline bool seen_before(const struct seen *seen, const struct pa
  */
 static __always_inline bool may_be_seen_twice(const struct seen *seen)
 {
+	struct sk_buff *skb = seen->skb;
+
 	if (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE)
 		return true;
 	return seen->hook == SENTBY_HOOK_CGROUP_SKB && seen->role == SENTBY_ROLE_PROCESS &&
-	       BPF_CORE_READ_BITFIELD_PROBED(seen->skb, cloned);
+	       BPF_CORE_READ_BITFIELD_PROBED(skb, cloned);
 }
 
 static __always_inline void attribute(struct seen *seen, struct task_struct *task, struct sender *s)
@@ -193,13 +195,14 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct sentby_count *count = count_of(seen->hook);
+	struct sk_buff *skb = seen->skb;
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	struct sender sender = {};
 	bool child = false;
 
-	seen->dev = BPF_CORE_READ(seen->skb, dev);
-	seen->netns = BPF_CORE_READ(seen->dev, nd_net.net, ns.inum);
-	seen->ifindex = BPF_CORE_READ(seen->dev, ifindex);
-	BPF_CORE_READ_INTO(&seen->ifname, seen->dev, name);
+	seen->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	seen->ifindex = BPF_CORE_READ(dev, ifindex);
+	BPF_CORE_READ_INTO(&seen->ifname, dev, name);
 	seen->flags = SENTBY_HAS_IFACE | SENTBY_HAS_NETNS;
 	if (may_be_seen_twice(seen) && seen_before(seen, p)) {
 		COUNT(count, duplicates);

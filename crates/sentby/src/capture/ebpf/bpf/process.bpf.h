@@ -28,16 +28,23 @@ struct {
 	__type(value, struct told);
 } told SEC(".maps");
 
-/* Appends a name at `at`; the new end, or `at` unchanged when it cannot be read. */
-static __always_inline u32 part_append(char *path, u32 at, const void *name)
+/*
+ * Appends a name to a path of *len bytes; false when it is full. The length lives in
+ * the record: the verifier does not follow memory there, so all ways through the
+ * loop look alike to it and it walks one.
+ */
+static __always_inline bool part_append(char *path, u32 *len, const void *name)
 {
+	u32 at = *(volatile u32 *)len;
 	long n;
 
+	if (at >= PATH_TEXT_MAX)
+		return false;
 	CLAMP_MAX(at, PATH_TEXT_MAX);
 	n = bpf_probe_read_kernel_str(path + at, PART_MAX, name);
-	if (n <= 0 || n > PART_MAX)
-		return at;
-	return at + n;
+	if (n > 0)
+		*(volatile u32 *)len = at + n;
+	return true;
 }
 
 static __always_inline void read_exe(struct sentby_process *r, struct mm_struct *mm)
@@ -46,7 +53,7 @@ static __always_inline void read_exe(struct sentby_process *r, struct mm_struct 
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct vfsmount *vfs = BPF_CORE_READ(file, f_path.mnt);
 	struct mount *mount;
-	u32 at = 0, i;
+	u32 i;
 
 	if (!file || !dentry)
 		return;
@@ -68,18 +75,16 @@ static __always_inline void read_exe(struct sentby_process *r, struct mm_struct 
 			mount = up;
 			continue;
 		}
-		if (at >= PATH_TEXT_MAX)
+		if (!part_append(r->exe, &r->exe_len, BPF_CORE_READ(dentry, d_name.name)))
 			break;
-		at = part_append(r->exe, at, BPF_CORE_READ(dentry, d_name.name));
 		dentry = parent;
 	}
-	r->exe_len = at;
 }
 
 static __always_inline void read_cgroup(struct sentby_process *r, struct task_struct *task)
 {
 	struct kernfs_node *kn = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
-	u32 at = 0, i;
+	u32 i;
 
 	if (!kn)
 		return;
@@ -91,12 +96,10 @@ static __always_inline void read_cgroup(struct sentby_process *r, struct task_st
 			r->flags &= ~SENTBY_CGROUP_CUT;
 			break;
 		}
-		if (at >= PATH_TEXT_MAX)
+		if (!part_append(r->cgroup, &r->cgroup_len, BPF_CORE_READ(kn, name)))
 			break;
-		at = part_append(r->cgroup, at, BPF_CORE_READ(kn, name));
 		kn = parent;
 	}
-	r->cgroup_len = at;
 }
 
 static __always_inline void read_argv(struct sentby_process *r, u64 start, u64 length, u32 room)
