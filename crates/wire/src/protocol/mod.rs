@@ -178,6 +178,10 @@ impl<'a> Request<'a> {
             return;
         };
         debug_assert_eq!(fields[index].kind, value.kind(), "kind of field {name}");
+        if index >= next {
+            self.values.push((index, value));
+            return;
+        }
         match self.values.binary_search_by_key(&index, |(index, _)| *index) {
             Ok(at) => self.values[at].1 = value,
             Err(at) => self.values.insert(at, (index, value)),
