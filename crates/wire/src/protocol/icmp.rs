@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: checksums (see [`crate::packet`]), echo data (it is not ours
 //! to show), extensions of errors (RFC 4884), neighbour discovery options.
+//! A capture that cuts only such parts is no fault: every field is still told.
 
 use super::{Fault, Field, Interest, Kind, Protocol, Request, Value};
 use crate::bytes::{array, be16, be32};

@@ -116,7 +116,7 @@ impl Value<'_> {
 /// What was wrong with the bytes; decoding went on as far as it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The capture ended before the request did.
+    /// The capture ended before all that the protocol tells could be read.
     Truncated,
     /// A length or offset in the packet contradicts the packet.
     BadLength,
@@ -237,4 +237,41 @@ fn position(fields: &[Field], name: &str, next: usize) -> Option<usize> {
     let (before, after) = fields.split_at_checked(next)?;
     let at = |fields: &[Field]| fields.iter().position(|field| field.name == name);
     at(after).map(|index| index + next).or_else(|| at(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(request: &Request<'_>) -> Vec<(&'static str, u64)> {
+        let number = |name| request.number(name).expect("a number");
+        request.fields().map(|(field, _)| (field.name, number(field.name))).collect()
+    }
+
+    #[test]
+    fn values_come_in_the_order_of_the_table_and_once() {
+        let mut request = Request::new(&icmp::Icmp);
+        for (name, number) in [("seq", 1), ("version", 4), ("mtu", 2), ("id", 3), ("seq", 5)] {
+            request.set(name, Value::Number(number));
+        }
+        assert_eq!(numbers(&request), [("version", 4), ("id", 3), ("seq", 5), ("mtu", 2)]);
+        assert_eq!(request.number("code"), None);
+    }
+
+    #[test]
+    fn the_last_field_may_be_set_again() {
+        let mut request = Request::new(&icmp::Icmp);
+        request.set("about_id", Value::Number(1));
+        request.set("about_id", Value::Number(2));
+        assert_eq!(numbers(&request), [("about_id", 2)]);
+    }
+
+    #[test]
+    fn a_fault_is_noted_once() {
+        let mut request = Request::new(&icmp::Icmp);
+        for fault in [Fault::BadValue, Fault::Truncated, Fault::BadValue] {
+            request.fault(fault);
+        }
+        assert_eq!(request.faults, [Fault::BadValue, Fault::Truncated]);
+    }
 }
