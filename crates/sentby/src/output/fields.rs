@@ -256,6 +256,13 @@ pub static FIELDS: &[Field] = &[
         get: |e| e.capture.socket_inode.map(Value::Number),
     },
     Field {
+        name: "shared",
+        kind: Kind::Flag,
+        doc: "More than one process has used the socket: with evidence `owner`, any of them may be \
+              behind the packet.",
+        get: |e| e.capture.shared.then_some(Value::Flag),
+    },
+    Field {
         name: "src",
         kind: Kind::Address,
         doc: "Source address in the packet.",
