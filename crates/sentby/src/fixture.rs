@@ -158,6 +158,7 @@ impl Sample {
         let iface = Iface { index: 2, name: *b"\x1b[2J\n\xff\0\0\0\0\0\0\0\0\0\0" };
         sample.capture.iface = Some(iface);
         sample.capture.socket_inode = Some(99);
+        sample.capture.shared = true;
         sample.tid = Some(4712);
         sample.comm = Some(evil.to_vec());
         sample.user = Some(text.clone());
@@ -227,6 +228,7 @@ pub fn capture() -> Capture {
             uid: Some(0),
         }),
         socket_inode: None,
+        shared: false,
         netns: Some(4_026_531_840),
         iface: Some(Iface { index: 2, name: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0" }),
         descends: None,

@@ -70,6 +70,7 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
     }
 
     /// Number of entries.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }

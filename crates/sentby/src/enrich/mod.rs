@@ -83,6 +83,7 @@ impl Enricher {
 
     /// For recordings and other machines' captures: this machine is never asked, an
     /// event has what its backend delivered.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the replay backend"))]
     pub fn detached() -> Self {
         Self::of(None)
     }

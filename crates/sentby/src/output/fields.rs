@@ -35,6 +35,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind in documentation.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub fn name(self) -> &'static str {
         match self {
             Kind::Number => "number",
@@ -83,8 +84,10 @@ pub struct Field {
     /// The key in JSON.
     pub name: &'static str,
     /// What values it takes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub kind: Kind,
     /// What it means, its unit, and where it comes from.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub doc: &'static str,
     /// Its value in an event; `None` where it is unknown or does not apply.
     pub get: for<'e> fn(&'e Event<'_>) -> Option<Value<'e>>,
@@ -254,6 +257,13 @@ pub static FIELDS: &[Field] = &[
         kind: Kind::Number,
         doc: "Inode of the socket, as in `readlink /proc/PID/fd/N`.",
         get: |e| e.capture.socket_inode.map(Value::Number),
+    },
+    Field {
+        name: "shared",
+        kind: Kind::Flag,
+        doc: "More than one process has used the socket: with evidence `owner`, any of them may be \
+              behind the packet.",
+        get: |e| e.capture.shared.then_some(Value::Flag),
     },
     Field {
         name: "src",

@@ -11,15 +11,15 @@ use crate::event::Event;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 /// Opens the JSON output.
 pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    Box::new(Json { out: BufWriter::with_capacity(super::BUFFER, out), line: Vec::new() })
+    Box::new(Json { out, line: Vec::new() })
 }
 
 struct Json {
-    out: BufWriter<Box<dyn Write>>,
+    out: Box<dyn Write>,
     line: Vec<u8>,
 }
 

@@ -12,17 +12,16 @@ use crate::enrich::SHORT_ID;
 use crate::escape::{self, ELLIPSIS, MAX_COMMAND_LINE, MAX_TEXT, Visible};
 use crate::event::{Event, Evidence};
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 
 /// Opens the text output.
 pub fn open(options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    let out = BufWriter::with_capacity(super::BUFFER, out);
     Box::new(Text { out, printer: Printer::new(options, Clock::new(options.time)) })
 }
 
 struct Text {
-    out: BufWriter<Box<dyn Write>>,
+    out: Box<dyn Write>,
     printer: Printer,
 }
 
