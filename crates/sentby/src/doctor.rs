@@ -62,6 +62,7 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
         btf: args.btf.clone(),
         buffer_size: TRIAL_BUFFER,
         perf_buffer: false,
+        verifier_stats: false,
     };
     let mut hooks = backend.check(host, &trial_plan(false));
     for hook in hooks.iter_mut().filter(|h| h.refusal.is_none()) {

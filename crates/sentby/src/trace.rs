@@ -82,6 +82,7 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         btf: args.btf.clone(),
         buffer_size: args.buffer_size,
         perf_buffer: args.perf_buffer,
+        verifier_stats: output.verbose > 1,
     };
     let start = |backend: &'static dyn Backend| {
         Reader::start(backend, &host, plan, &options, privileges::drop_unneeded)

@@ -48,6 +48,8 @@ pub struct Options {
     pub buffer_size: usize,
     /// Use the perf buffer even where there is a BPF ring buffer.
     pub perf_buffer: bool,
+    /// Have the verifier tell how much work each program was.
+    pub verifier_stats: bool,
 }
 
 /// An attached backend.

@@ -16,6 +16,9 @@ use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
+/// BPF_LOG_STATS (include/linux/bpf_verifier.h).
+const VERIFIER_STATS: u32 = 4;
+
 /// Everything that stays alive while tracing.
 pub struct Attached {
     /// The loaded object.
@@ -108,6 +111,9 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     for mut program in skel.open_object_mut().progs_mut() {
         let load = wanted.iter().any(|w| program.name() == *w);
         program.set_autoload(load);
+        if job.options.verifier_stats {
+            program.set_log_level(VERIFIER_STATS);
+        }
     }
     Ok(skel)
 }

@@ -13,7 +13,8 @@ static SHOW: AtomicBool = AtomicBool::new(false);
 /// Catches libbpf's messages from now on; `show` prints them as well.
 pub fn catch(show: bool) {
     SHOW.store(show, Ordering::Relaxed);
-    set_print(Some((PrintLevel::Info, keep)));
+    let level = if show { PrintLevel::Debug } else { PrintLevel::Info };
+    set_print(Some((level, keep)));
 }
 
 fn keep(_: PrintLevel, message: String) {

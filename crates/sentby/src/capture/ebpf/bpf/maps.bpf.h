@@ -63,6 +63,7 @@ static __always_inline struct sentby_count *count_of(u32 hook)
 			__sync_fetch_and_add(&(count)->field, 1); \
 	} while (0)
 
+/* Room for a record: in the ring, or in a scratch slot. */
 static __always_inline void *record_reserve(u32 size)
 {
 	struct scratch *scratch;
@@ -81,23 +82,35 @@ static __always_inline void *record_reserve(u32 size)
 	return scratch->slot[depth].bytes;
 }
 
-static __always_inline void record_submit(void *ctx, void *record, u32 size)
+/* Ends what record_reserve() began; a scratch slot still has to be sent. */
+static __always_inline void record_submit(void *record)
+{
+	u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (!plan.ring)
+		return;
+	/* A wake-up costs more than the record: batch them, user space polls. */
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= plan.wakeup_bytes)
+		flags = BPF_RB_FORCE_WAKEUP;
+	bpf_ringbuf_submit(record, flags);
+}
+
+/* Sends the scratch slot that was reserved last and gives it back. */
+static __always_inline void scratch_send(void *ctx, u32 size)
 {
 	struct scratch *scratch;
-	u64 flags = BPF_RB_NO_WAKEUP;
 	u32 zero = 0;
+	u64 depth;
 
-	if (plan.ring) {
-		/* A wake-up costs more than the record: batch them, user space polls. */
-		if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= plan.wakeup_bytes)
-			flags = BPF_RB_FORCE_WAKEUP;
-		bpf_ringbuf_submit(record, flags);
+	if (plan.ring)
 		return;
-	}
-	bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, record, size);
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
-	if (scratch && scratch->depth)
-		scratch->depth--;
+	if (!scratch || !scratch->depth || scratch->depth > SCRATCH_SLOTS)
+		return;
+	depth = scratch->depth - 1;
+	CLAMP_MAX(depth, SCRATCH_SLOTS - 1);
+	bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, scratch->slot[depth].bytes, size);
+	scratch->depth--;
 }
 
 #endif

@@ -187,7 +187,8 @@ static __always_inline void packet_emit(const struct view *v, const struct seen 
 		r->captured = bpf_skb_load_bytes(v->ctx, 0, r->bytes, n) ? 0 : n;
 	else
 		r->captured = bpf_probe_read_kernel(r->bytes, n, (void *)v->base) ? 0 : n;
-	record_submit(seen->ctx, r, sizeof(*r));
+	record_submit(r);
+	scratch_send(seen->ctx, sizeof(*r));
 }
 
 /* A wanted protocol was parsed: everything else that happens to a packet. */

@@ -157,8 +157,7 @@ static __always_inline void read_ancestors(struct sentby_process *r, struct task
 	r->ppid = r->ancestors && r->ancestor[0].pid ? r->ancestor[0].pid : SENTBY_ABSENT;
 }
 
-static __always_inline void process_fill(struct sentby_process *r, struct task_struct *task,
-					 const struct sender *s)
+static __always_inline void process_fill(struct sentby_process *r, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
@@ -169,9 +168,9 @@ static __always_inline void process_fill(struct sentby_process *r, struct task_s
 	r->exe_len = 0;
 	r->cgroup_len = 0;
 	r->argv_len = 0;
-	r->pid = s->pid;
-	r->start = s->start;
-	r->uid = s->uid;
+	r->pid = pid_seen(leader, BPF_CORE_READ(leader, tgid));
+	r->start = task_start(leader);
+	r->uid = BPF_CORE_READ(task, real_cred, uid.val);
 	r->inner_pid = pid_inside(leader);
 	BPF_CORE_READ_INTO(&r->comm, leader, comm);
 	read_ancestors(r, leader);
@@ -180,17 +179,31 @@ static __always_inline void process_fill(struct sentby_process *r, struct task_s
 	read_cgroup(r, leader);
 }
 
-/* One body for each size: a reservation's size must be a constant. */
+static __always_inline u64 argv_length(struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	u64 start = BPF_CORE_READ(mm, arg_start);
+
+	return start ? BPF_CORE_READ(mm, arg_end) - start : 0;
+}
+
+/*
+ * Global functions, so that the verifier looks at each once and not at every way
+ * that leads here; before 5.12 (e5069b9c23b3) those take numbers only. One for each
+ * size, because a reservation's size must be a constant.
+ */
 #define PROCESS_EMIT(name, room)						\
-static __noinline int name(void *ctx, struct task_struct *task, struct sender *s, u64 start, u64 length) \
+__noinline int name(u64 current)						\
 {										\
+	struct task_struct *task = (void *)current;				\
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);				\
 	struct sentby_process *r = record_reserve(sizeof(*r) + (room));		\
 										\
 	if (!r)									\
 		return -1;							\
-	process_fill(r, task, s);						\
-	read_argv(r, start, length, room);					\
-	record_submit(ctx, r, sizeof(*r) + (room));				\
+	process_fill(r, task);							\
+	read_argv(r, BPF_CORE_READ(mm, arg_start), argv_length(task), room);	\
+	record_submit(r);							\
 	return 0;								\
 }
 
@@ -202,12 +215,11 @@ PROCESS_EMIT(process_emit_large, SENTBY_ARGV_LARGE)
  * it runs, or only an old one. `task` must be the running task.
  */
 static __always_inline void process_tell(void *ctx, struct sentby_count *count,
-					 struct task_struct *task, struct sender *s)
+					 struct task_struct *task, const struct sender *s)
 {
 	struct told now = {}, *last;
-	struct mm_struct *mm;
-	u64 start, length;
 	u32 tgid = s->tgid;
+	u64 length;
 	int lost;
 
 	last = bpf_map_lookup_elem(&told, &tgid);
@@ -217,15 +229,16 @@ static __always_inline void process_tell(void *ctx, struct sentby_count *count,
 	if (last && last->start == now.start && last->exec_id == now.exec_id &&
 	    now.when - last->when < SENTBY_PROCESS_FRESH_NS)
 		return;
-	mm = BPF_CORE_READ(task, mm);
-	start = BPF_CORE_READ(mm, arg_start);
-	length = BPF_CORE_READ(mm, arg_end) - start;
-	if (!mm || !start)
-		length = 0;
-	if (length > SENTBY_ARGV_SMALL)
-		lost = process_emit_large(ctx, task, s, start, length);
-	else
-		lost = process_emit_small(ctx, task, s, start, length);
+	length = argv_length(task);
+	if (length > SENTBY_ARGV_SMALL) {
+		lost = process_emit_large((u64)task);
+		if (!lost)
+			scratch_send(ctx, sizeof(struct sentby_process) + SENTBY_ARGV_LARGE);
+	} else {
+		lost = process_emit_small((u64)task);
+		if (!lost)
+			scratch_send(ctx, sizeof(struct sentby_process) + SENTBY_ARGV_SMALL);
+	}
 	if (lost)
 		COUNT(count, process_lost);
 	else
