@@ -57,10 +57,12 @@ static __always_inline struct sentby_count *count_of(u32 hook)
 }
 
 /* Atomic: a preempted task and the one that took its CPU share the slot. */
-#define COUNT(count, field)					\
-	do {							\
-		if (count)					\
-			__sync_fetch_and_add(&(count)->field, 1); \
+#define COUNT(count, field)						\
+	do {								\
+		struct sentby_count *slot__ = (count);			\
+									\
+		if (slot__)						\
+			__sync_fetch_and_add(&slot__->field, 1);	\
 	} while (0)
 
 /* Room for a record: in the ring, or in a scratch slot. */
