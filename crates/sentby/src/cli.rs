@@ -214,7 +214,9 @@ fn backend_names() -> Vec<&'static str> {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<jiff::SignedDuration, _> = text.parse();
     let duration = parsed.ok().and_then(|d| Duration::try_from(d).ok());
-    duration.filter(|d| !d.is_zero()).ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
+    duration
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
 }
 
 fn buffer_size(text: &str) -> Result<usize, String> {

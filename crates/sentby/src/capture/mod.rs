@@ -100,6 +100,7 @@ pub enum Sender {
 
 impl Sender {
     /// Every kind.
+    #[cfg(test)]
     pub const ALL: [Sender; 4] =
         [Sender::Process, Sender::Kernel, Sender::Forwarded, Sender::PacketSocket];
 
