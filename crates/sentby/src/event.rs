@@ -106,6 +106,8 @@ pub struct Capture {
     pub task: Option<Task>,
     /// Inode of the socket it was sent on (the number in `socket:[N]`).
     pub socket_inode: Option<u64>,
+    /// Several processes have used the socket; this is the one that did now, or did last.
+    pub shared: bool,
     /// Network namespace inode.
     pub netns: Option<u32>,
     /// The interface it leaves by.
@@ -194,6 +196,15 @@ impl Batch {
     }
 }
 
+/// One of several processes that hold the socket a packet left by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The process.
+    pub key: ProcessKey,
+    /// Its leader's name, without the terminating NUL.
+    pub comm: Vec<u8>,
+}
+
 /// A request with its sender: what filters and outputs see.
 #[derive(Debug)]
 pub struct Event<'a> {
@@ -218,7 +229,7 @@ pub struct Event<'a> {
     /// Container id out of the cgroup path.
     pub container: Option<&'a str>,
     /// Where several processes hold the socket: all of them, and `key` is `None`.
-    pub candidates: &'a [ProcessKey],
+    pub candidates: &'a [Candidate],
     /// Source address.
     pub src: IpAddr,
     /// Destination address.

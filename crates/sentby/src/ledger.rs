@@ -1,6 +1,9 @@
 //! The ledger: where every packet went. `seen = shown + filtered + lost + left`.
 
+use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::io;
 
 /// What one hook of a backend counted, in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,5 +55,138 @@ impl Ledger {
     /// Whether everything seen is accounted for.
     pub fn adds_up(&self) -> bool {
         self.seen() == self.shown + self.all_filtered() + self.all_lost() + self.left
+    }
+
+    /// Writes the ledger for people: one line, and a line for every place where
+    /// something was lost; with `verbose`, for every hook.
+    pub fn write_text(&self, verbose: bool, out: &mut dyn Write) -> fmt::Result {
+        let (seen, filtered, lost) = (self.seen(), self.all_filtered(), self.all_lost());
+        write!(out, "sentby: {seen} seen, {} shown, {filtered} filtered, {lost} lost", self.shown)?;
+        if self.left > 0 {
+            write!(out, ", {} left unread", self.left)?;
+        }
+        writeln!(out)?;
+        for (place, count) in nonzero(&self.lost) {
+            writeln!(out, "sentby: {count} lost at {place}")?;
+        }
+        for (place, count) in nonzero(&self.details_lost) {
+            writeln!(out, "sentby: {count} shown with details missing: {place}")?;
+        }
+        for hook in self.hooks.iter().filter(|h| verbose || h.missed.is_some_and(|m| m > 0)) {
+            write!(
+                out,
+                "sentby: hook {}: {} seen, {} filtered",
+                hook.hook, hook.seen, hook.filtered
+            )?;
+            match hook.missed {
+                Some(missed) => writeln!(out, ", {missed} runs missed")?,
+                None => writeln!(out, ", runs missed: this kernel does not say")?,
+            }
+        }
+        if !self.adds_up() {
+            writeln!(out, "sentby: these counts do not add up; please report it")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ledger as one JSON object and a newline; docs/events.md describes it.
+    pub fn write_json(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let hooks: Vec<_> = self.hooks.iter().map(hook_json).collect();
+        let object = json!({
+            "seen": self.seen(),
+            "shown": self.shown,
+            "filtered": self.all_filtered(),
+            "lost": self.all_lost(),
+            "left": self.left,
+            "lost_by": nonzero(&self.lost).collect::<BTreeMap<_, _>>(),
+            "details_lost": nonzero(&self.details_lost).collect::<BTreeMap<_, _>>(),
+            "hooks": hooks,
+        });
+        writeln!(out, "{object}")
+    }
+}
+
+fn nonzero<'a>(
+    counts: &'a BTreeMap<&'static str, u64>,
+) -> impl Iterator<Item = (&'static str, u64)> + 'a {
+    counts.iter().filter(|(_, count)| **count > 0).map(|(place, count)| (*place, *count))
+}
+
+fn hook_json(hook: &HookCount) -> serde_json::Value {
+    let mut object = json!({"hook": hook.hook, "seen": hook.seen, "filtered": hook.filtered});
+    if let Some(missed) = hook.missed {
+        object["missed"] = missed.into();
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let hook = HookCount { hook: "cgroup_skb", seen: 12, filtered: 1, missed: Some(0) };
+        Ledger { hooks: vec![hook], shown: 10, filtered: 1, ..Ledger::default() }
+    }
+
+    fn text(ledger: &Ledger, verbose: bool) -> String {
+        let mut out = String::new();
+        ledger.write_text(verbose, &mut out).unwrap();
+        out
+    }
+
+    fn json(ledger: &Ledger) -> serde_json::Value {
+        let mut out = Vec::new();
+        ledger.write_json(&mut out).unwrap();
+        assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_clean_run_is_one_line() {
+        let one = "sentby: 12 seen, 10 shown, 2 filtered, 0 lost\n";
+        assert_eq!(text(&ledger(), false), one);
+        let hook = "sentby: hook cgroup_skb: 12 seen, 1 filtered, 0 runs missed\n";
+        assert_eq!(text(&ledger(), true), format!("{one}{hook}"));
+    }
+
+    #[test]
+    fn losses_are_told_by_place() {
+        let mut ledger = ledger();
+        ledger.shown = 5;
+        ledger.left = 2;
+        ledger.lost = BTreeMap::from([("ring-full", 3), ("channel-full", 0)]);
+        ledger.details_lost = BTreeMap::from([("process-gone", 1)]);
+        ledger.hooks[0].missed = Some(4);
+        assert_eq!(
+            text(&ledger, false),
+            "sentby: 12 seen, 5 shown, 2 filtered, 3 lost, 2 left unread\n\
+             sentby: 3 lost at ring-full\n\
+             sentby: 1 shown with details missing: process-gone\n\
+             sentby: hook cgroup_skb: 12 seen, 1 filtered, 4 runs missed\n"
+        );
+        assert_eq!(
+            json(&ledger),
+            json!({
+                "seen": 12, "shown": 5, "filtered": 2, "lost": 3, "left": 2,
+                "lost_by": {"ring-full": 3}, "details_lost": {"process-gone": 1},
+                "hooks": [{"hook": "cgroup_skb", "seen": 12, "filtered": 1, "missed": 4}],
+            })
+        );
+    }
+
+    #[test]
+    fn counts_that_do_not_add_up_are_admitted() {
+        let mut ledger = ledger();
+        ledger.shown = 9;
+        assert!(text(&ledger, false).ends_with("do not add up; please report it\n"));
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_misses_is_not_said_to_have_none() {
+        let mut ledger = ledger();
+        ledger.hooks[0].missed = None;
+        assert!(text(&ledger, true).contains("runs missed: this kernel does not say"));
+        assert_eq!(json(&ledger)["hooks"][0].get("missed"), None);
     }
 }

@@ -1,9 +1,39 @@
 //! sentby names the process behind every network request this machine sends.
-#![allow(dead_code)]
 
+mod capture;
+mod cli;
+mod doctor;
+mod enrich;
+mod escape;
 mod event;
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod host;
+mod launch;
 mod ledger;
 mod output;
+mod pipeline;
 mod plan;
+mod privileges;
+mod trace;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let done = match cli::parse() {
+        cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
+        cli::Task::Doctor(args) => doctor::run(&args),
+        cli::Task::Launch(words) => {
+            return ExitCode::from(launch::become_command(&words) as u8);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: what was attempted, on what, why, what to do.
+            eprintln!("sentby: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::from(trace::exit_code(&error))
+        }
+    }
+}

@@ -1,12 +1,15 @@
 //! What the user asked for, lowered once at start for backends to drop early.
 //!
 //! A plan may let too much through, never too little: the filter in user space
-//! decides. So a backend may ignore any part of it.
+//! decides. So a backend may ignore any part of it, and drops only by what it knows
+//! and will report: a packet whose sender, interface or namespace it cannot tell
+//! passes, because enrichment may find the wanted value yet. Names longer than a comm
+//! are cut here to what the kernel keeps of them.
 
 use ipnet::IpNet;
 
 /// Which senders are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Senders {
     /// Packets that the kernel sends for itself.
     pub kernel: bool,
@@ -34,7 +37,7 @@ impl<T> Default for AnyOf<T> {
 }
 
 /// The plan a backend gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// IP protocol numbers to capture.
     pub ip_protocols: Vec<u8>,

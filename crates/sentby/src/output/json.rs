@@ -1,9 +1,365 @@
-//! NDJSON: one object a line.
+//! NDJSON: one object a line, as docs/events.md describes it.
+//!
+//! Absent keys are left out. Strings carry, as `\uXXXX`, whatever a terminal would
+//! obey or hide ([`crate::escape`]): a JSON parser reads the same string, and a line
+//! shown raw does no harm.
 
-use super::{Options, Output};
-use std::io::Write;
+use super::fields::{FIELDS, Value};
+use super::{Options, Output, time};
+use crate::escape::is_hidden;
+use crate::event::Event;
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use std::borrow::Cow;
+use std::io::{self, Write};
 
 /// Opens the JSON output.
-pub fn open(_options: Options, _out: Box<dyn Write>) -> Box<dyn Output> {
-    unimplemented!()
+pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
+    Box::new(Json { out, line: Vec::new() })
+}
+
+struct Json {
+    out: Box<dyn Write>,
+    line: Vec<u8>,
+}
+
+impl Output for Json {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.line.clear();
+        write_event(event, &mut self.line)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Appends an event as one object, without a newline.
+pub fn write_event(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut object = Object::open(line);
+    for field in FIELDS {
+        if let Some(value) = (field.get)(event) {
+            write_value(&mut object, field.name, value)?;
+        }
+    }
+    object.key(event.request.protocol.name())?;
+    let mut inner = Object::open(object.out);
+    for (field, value) in event.request.fields() {
+        write_request_value(&mut inner, field.name, value)?;
+    }
+    inner.close();
+    object.close();
+    Ok(())
+}
+
+fn write_value(object: &mut Object<'_>, name: &str, value: Value<'_>) -> io::Result<()> {
+    match value {
+        Value::Text(bytes) => return object.text(name, bytes),
+        Value::Joined(joined) => return object.texts(name, || joined.split(|b| *b == 0)),
+        Value::AncestorNames(list) => {
+            return object.texts(name, || list.iter().map(|a| a.comm.as_slice()));
+        }
+        _ => object.key(name)?,
+    }
+    let out = &mut *object.out;
+    match value {
+        Value::Number(n) => write!(out, "{n}"),
+        Value::Flag => out.write_all(b"true"),
+        Value::Name(text) => string(out, text),
+        Value::Time(ns) => write_time(out, ns),
+        Value::Address(address) => write!(out, "\"{address}\""),
+        Value::AncestorPids(list) => {
+            array(out, list.iter().map_while(|a| a.pid), |out, pid| write!(out, "{pid}"))
+        }
+        Value::Faults(faults) => array(out, faults, |out, fault| string(out, fault.name())),
+        Value::Processes(list) => array(out, list, |out, candidate| {
+            let mut inner = Object::open(out);
+            write_value(&mut inner, "pid", Value::Number(candidate.key.pid.into()))?;
+            write_value(&mut inner, "comm", Value::Text(&candidate.comm))?;
+            inner.close();
+            Ok(())
+        }),
+        Value::Text(_) | Value::Joined(_) | Value::AncestorNames(_) => Ok(()),
+    }
+}
+
+fn write_request_value(
+    object: &mut Object<'_>,
+    name: &str,
+    value: &wire::Value<'_>,
+) -> io::Result<()> {
+    match value {
+        wire::Value::Text(bytes) => return object.text(name, bytes),
+        wire::Value::List(list) => return object.texts(name, || list.iter().map(Cow::as_ref)),
+        _ => object.key(name)?,
+    }
+    match value {
+        wire::Value::Number(n) => write!(object.out, "{n}"),
+        wire::Value::Name(text) => string(object.out, text),
+        wire::Value::Flag(flag) => write!(object.out, "{flag}"),
+        wire::Value::Text(_) | wire::Value::List(_) => Ok(()),
+    }
+}
+
+/// An object being written.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'o> Object<'o> {
+    fn open(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Object { out, empty: true }
+    }
+
+    fn close(self) {
+        self.out.push(b'}');
+    }
+
+    fn key(&mut self, name: &str) -> io::Result<()> {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+        write!(self.out, "\"{name}\":")
+    }
+
+    fn hex_key(&mut self, name: &str) -> io::Result<()> {
+        write!(self.out, ",\"{name}_hex\":")
+    }
+
+    /// Bytes as a string; where they are not UTF-8 also as `<name>_hex`.
+    fn text(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.key(name)?;
+        if !lossy(self.out, bytes)? {
+            self.hex_key(name)?;
+            hex(self.out, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Texts as an array; where any is not UTF-8 also all of them as `<name>_hex`.
+    fn texts<'t, I>(&mut self, name: &str, texts: impl Fn() -> I) -> io::Result<()>
+    where
+        I: Iterator<Item = &'t [u8]>,
+    {
+        self.key(name)?;
+        let mut utf8 = true;
+        array(self.out, texts(), |out, text| {
+            utf8 &= lossy(out, text)?;
+            Ok(())
+        })?;
+        if !utf8 {
+            self.hex_key(name)?;
+            array(self.out, texts(), hex)?;
+        }
+        Ok(())
+    }
+}
+
+fn array<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T) -> io::Result<()>,
+) -> io::Result<()> {
+    out.push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Writes bytes as a string, U+FFFD where they are not UTF-8. Returns whether they are.
+fn lossy(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<bool> {
+    string(out, &String::from_utf8_lossy(bytes))?;
+    Ok(std::str::from_utf8(bytes).is_ok())
+}
+
+fn hex(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    out.push(b'"');
+    bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    out.push(b'"');
+    Ok(())
+}
+
+fn string(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
+    text.serialize(&mut Serializer::with_formatter(out, Harmless(CompactFormatter)))
+        .map_err(Into::into)
+}
+
+fn write_time(out: &mut Vec<u8>, ns: u64) -> io::Result<()> {
+    let mut text = ShortText::default();
+    time::rfc3339(ns, &mut text).map_err(io::Error::other)?;
+    out.push(b'"');
+    out.extend_from_slice(&text.bytes[..text.len]);
+    out.push(b'"');
+    Ok(())
+}
+
+/// Room for a time on the stack.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl std::fmt::Write for ShortText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+/// serde_json's compact format, with hidden characters escaped too.
+struct Harmless(CompactFormatter);
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_hidden) {
+            self.0.write_string_fragment(out, &rest[..at])?;
+            let Some(hidden) = rest[at..].chars().next() else { break };
+            let mut units = [0; 2];
+            for unit in hidden.encode_utf16(&mut units) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        self.0.write_string_fragment(out, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::Kind;
+    use super::*;
+    use crate::event::Evidence;
+    use crate::fixture::Sample;
+    use serde_json::Value as Parsed;
+
+    fn json(sample: &Sample) -> String {
+        let mut line = Vec::new();
+        write_event(&sample.event(), &mut line).unwrap();
+        String::from_utf8(line).expect("JSON is UTF-8")
+    }
+
+    fn parsed(sample: &Sample) -> Parsed {
+        serde_json::from_str(&json(sample)).unwrap()
+    }
+
+    #[test]
+    fn a_ping() {
+        let want = concat!(
+            r#"{"time":"2026-11-22T10:38:05.123456789Z","proto":"probe","evidence":"task","#,
+            r#""hook":"test","pid":4711,"tid":4711,"comm":"ping","exe":"/usr/bin/ping","#,
+            r#""cmdline":["ping","-c","1","192.0.2.7"],"uid":0,"user":"root","#,
+            r#""netns":4026531840,"src":"198.51.100.2","dst":"192.0.2.7","iface":"eth0","#,
+            r#""len":84,"probe":{"number":7}}"#,
+        );
+        assert_eq!(json(&Sample::ping()), want);
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out() {
+        let want = concat!(
+            r#"{"time":"2026-11-22T10:38:05.123456789Z","proto":"probe","evidence":"unknown","#,
+            r#""hook":"test","src":"198.51.100.2","dst":"192.0.2.7","probe":{"number":7}}"#,
+        );
+        assert_eq!(json(&Sample::unknown()), want);
+    }
+
+    #[test]
+    fn the_kernel_says_which_part() {
+        let mut sample = Sample::unknown();
+        sample.evidence = Evidence::Kernel;
+        assert_eq!(parsed(&sample)["kernel_part"], "probe-reply");
+    }
+
+    #[test]
+    fn other_bytes_are_readable_and_exact() {
+        let mut sample = Sample::ping();
+        sample.comm = Some(b"caf\xe9".to_vec());
+        sample.process.as_mut().unwrap().argv = Some(b"a\0b\xff\0".to_vec());
+        let event = parsed(&sample);
+        assert_eq!(event["comm"], "caf\u{fffd}");
+        assert_eq!(event["comm_hex"], "636166e9");
+        assert_eq!(event["cmdline"], serde_json::json!(["a", "b\u{fffd}", ""]));
+        assert_eq!(event["cmdline_hex"], serde_json::json!(["61", "62ff", ""]));
+        assert_eq!(event.get("exe_hex"), None);
+    }
+
+    #[test]
+    fn no_line_holds_what_a_terminal_would_obey_and_every_string_survives() {
+        let mut sample = Sample::hostile();
+        let every: String = (0..=0x2ffff_u32).filter_map(char::from_u32).collect();
+        sample.process.as_mut().unwrap().cgroup = Some(every.clone().into_bytes());
+        let line = json(&sample);
+        assert!(!line.chars().any(is_hidden));
+        let event: Parsed = serde_json::from_str(&line).unwrap();
+        assert_eq!(event["cgroup"], every.as_str());
+        assert_eq!(event["probe"]["flag"], true);
+        assert_eq!(event["faults"], serde_json::json!(["truncated", "bad-length"]));
+        assert_eq!(event["candidates"][1], serde_json::json!({"pid": 34, "comm": "b"}));
+        assert_eq!(event["ancestor_pids"], serde_json::json!([812, 1]));
+    }
+
+    #[test]
+    fn only_declared_keys_of_declared_kinds_are_emitted() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut kernel = Sample::unknown();
+        kernel.evidence = Evidence::Kernel;
+        for sample in [Sample::ping(), Sample::unknown(), Sample::hostile(), kernel] {
+            let Parsed::Object(event) = parsed(&sample) else { panic!("not an object") };
+            for (key, value) in event.iter().filter(|(key, _)| *key != "probe") {
+                let known = FIELDS.iter().find(|f| f.name == key);
+                let of_hex = key.strip_suffix("_hex");
+                let raw = FIELDS.iter().find(|f| Some(f.name) == of_hex);
+                let kind = known.or(raw).unwrap_or_else(|| panic!("undeclared {key}")).kind;
+                assert!(is_of(kind, value), "{key}: {value} is no {}", kind.name());
+                assert!(raw.is_none() || matches!(kind, Kind::Text | Kind::Texts));
+                seen.insert(key.clone());
+            }
+        }
+        let unseen: Vec<_> = FIELDS.iter().filter(|f| !seen.contains(f.name)).collect();
+        assert!(
+            unseen.is_empty(),
+            "not tested: {:?}",
+            unseen.iter().map(|f| f.name).collect::<Vec<_>>()
+        );
+    }
+
+    fn is_of(kind: Kind, value: &Parsed) -> bool {
+        let all = |test: fn(&Parsed) -> bool| value.as_array().is_some_and(|a| a.iter().all(test));
+        match kind {
+            Kind::Number => value.is_u64(),
+            Kind::Flag => *value == true,
+            Kind::Name | Kind::Text => value.is_string(),
+            Kind::Time => value.as_str().is_some_and(|t| t.parse::<jiff::Timestamp>().is_ok()),
+            Kind::Address => value.as_str().is_some_and(|a| a.parse::<std::net::IpAddr>().is_ok()),
+            Kind::Texts | Kind::Names => all(Parsed::is_string),
+            Kind::Numbers => all(Parsed::is_u64),
+            Kind::Processes => all(|p| p["pid"].is_u64() && p["comm"].is_string()),
+        }
+    }
+
+    #[test]
+    fn keys_are_declared_once_and_are_no_protocols() {
+        for (i, field) in FIELDS.iter().enumerate() {
+            assert!(FIELDS[..i].iter().all(|f| f.name != field.name), "{} twice", field.name);
+            assert!(wire::protocol::by_name(field.name).is_none());
+            assert!(!field.name.ends_with("_hex") && !field.doc.is_empty());
+        }
+    }
 }

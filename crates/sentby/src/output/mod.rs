@@ -1,7 +1,11 @@
 //! The outputs: one file each, one line each in [`OUTPUTS`].
 
+pub mod fields;
 mod json;
+#[cfg(test)]
+mod page;
 mod text;
+mod time;
 
 use crate::event::Event;
 use std::io;
@@ -47,8 +51,9 @@ pub struct Entry {
     /// The name users choose it by.
     pub name: &'static str,
     /// One line for `--help`.
+    #[expect(dead_code, reason = "until the command line lists outputs")]
     pub about: &'static str,
-    /// Opens it over a writer.
+    /// Opens it over a writer, which should buffer: a line is one write.
     pub open: fn(Options, Box<dyn io::Write>) -> Box<dyn Output>,
 }
 

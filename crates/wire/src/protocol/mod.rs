@@ -116,7 +116,7 @@ impl Value<'_> {
 /// What was wrong with the bytes; decoding went on as far as it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The capture ended before the request did.
+    /// The capture ended before all that the protocol tells could be read.
     Truncated,
     /// A length or offset in the packet contradicts the packet.
     BadLength,
@@ -125,6 +125,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The fault of a packet whose payload ends before its request does: the capture
+    /// is to blame where more was sent (or may have been), the sender where not.
+    pub fn short(packet: &Packet<'_>) -> Fault {
+        if packet.truncated || packet.more_fragments || packet.ip_len.is_none() {
+            Fault::Truncated
+        } else {
+            Fault::BadLength
+        }
+    }
+
     /// The fault's name in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,7 +151,8 @@ impl Fault {
 pub struct Request<'a> {
     /// The protocol that decoded it.
     pub protocol: &'static dyn Protocol,
-    values: Vec<(&'static Field, Value<'a>)>,
+    /// Values by index into the protocol's field table, ascending.
+    values: Vec<(usize, Value<'a>)>,
     /// What was wrong with the bytes.
     pub faults: Vec<Fault>,
 }
@@ -149,22 +160,44 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// An empty request of a protocol.
     pub fn new(protocol: &'static dyn Protocol) -> Self {
-        Request { protocol, values: Vec::new(), faults: Vec::new() }
+        // Room for a usual request, so that setting its fields allocates once.
+        const USUAL_FIELDS: usize = 8;
+        Request { protocol, values: Vec::with_capacity(USUAL_FIELDS), faults: Vec::new() }
     }
 
-    /// Sets a declared field. An undeclared name is a programming error that the
-    /// registry's test finds; it is dropped rather than emitted.
+    /// Sets a declared field; a value set before is replaced. An undeclared name is
+    /// a programming error that the registry's test finds; it is dropped rather than
+    /// emitted.
+    ///
+    /// Cheapest when fields are set in the order of the table.
     pub fn set(&mut self, name: &str, value: Value<'a>) {
-        let declared = self.protocol.fields().iter().find(|f| f.name == name);
-        debug_assert!(declared.is_some_and(|f| f.kind == value.kind()), "undeclared field {name}");
-        if let Some(field) = declared {
-            self.values.push((field, value));
+        let fields = self.protocol.fields();
+        let next = self.values.last().map_or(0, |(index, _)| index + 1);
+        let Some(index) = position(fields, name, next) else {
+            debug_assert!(false, "undeclared field {name}");
+            return;
+        };
+        debug_assert_eq!(fields[index].kind, value.kind(), "kind of field {name}");
+        if index >= next {
+            self.values.push((index, value));
+            return;
+        }
+        match self.values.binary_search_by_key(&index, |(index, _)| *index) {
+            Ok(at) => self.values[at].1 = value,
+            Err(at) => self.values.insert(at, (index, value)),
+        }
+    }
+
+    /// Notes that something was wrong with the bytes, once for each kind of fault.
+    pub fn fault(&mut self, fault: Fault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
         }
     }
 
     /// The value of a field, if the request has it.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
-        self.values.iter().find(|(f, _)| f.name == name).map(|(_, v)| v)
+        self.fields().find(|(field, _)| field.name == name).map(|(_, value)| value)
     }
 
     /// A number field's value.
@@ -183,8 +216,62 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// A text field's value.
+    pub fn text(&self, name: &str) -> Option<&[u8]> {
+        match self.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// All fields the request has.
     pub fn fields(&self) -> impl Iterator<Item = (&'static Field, &Value<'a>)> {
-        self.values.iter().map(|(f, v)| (*f, v))
+        let fields = self.protocol.fields();
+        self.values.iter().map(|(index, value)| (&fields[*index], value))
+    }
+}
+
+/// Finds a field by name, looking first at those from `next` on: decoders set fields
+/// in the order of the table.
+fn position(fields: &[Field], name: &str, next: usize) -> Option<usize> {
+    let (before, after) = fields.split_at_checked(next)?;
+    let at = |fields: &[Field]| fields.iter().position(|field| field.name == name);
+    at(after).map(|index| index + next).or_else(|| at(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(request: &Request<'_>) -> Vec<(&'static str, u64)> {
+        let number = |name| request.number(name).expect("a number");
+        request.fields().map(|(field, _)| (field.name, number(field.name))).collect()
+    }
+
+    #[test]
+    fn values_come_in_the_order_of_the_table_and_once() {
+        let mut request = Request::new(&icmp::Icmp);
+        for (name, number) in [("seq", 1), ("version", 4), ("mtu", 2), ("id", 3), ("seq", 5)] {
+            request.set(name, Value::Number(number));
+        }
+        assert_eq!(numbers(&request), [("version", 4), ("id", 3), ("seq", 5), ("mtu", 2)]);
+        assert_eq!(request.number("code"), None);
+    }
+
+    #[test]
+    fn the_last_field_may_be_set_again() {
+        let mut request = Request::new(&icmp::Icmp);
+        request.set("about_id", Value::Number(1));
+        request.set("about_id", Value::Number(2));
+        assert_eq!(numbers(&request), [("about_id", 2)]);
+    }
+
+    #[test]
+    fn a_fault_is_noted_once() {
+        let mut request = Request::new(&icmp::Icmp);
+        for fault in [Fault::BadValue, Fault::Truncated, Fault::BadValue] {
+            request.fault(fault);
+        }
+        assert_eq!(request.faults, [Fault::BadValue, Fault::Truncated]);
     }
 }

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One packet's way through the kernel side: whose is it, who sent it, is it wanted. */
+#ifndef SENTBY_OBSERVE_H
+#define SENTBY_OBSERVE_H
+
+#include "filter.bpf.h"
+#include "packet.bpf.h"
+#include "process.bpf.h"
+
+/*
+ * The kernel shows some packets twice: on each of a stack of devices, and as the
+ * looped-back clone of a multicast. The first sight counts. Both share the memory
+ * at skb->head; a later packet that got the same memory has another signature or
+ * comes by the first device again.
+ */
+struct sight {
+	u64 skb;
+	u32 signature;
+	u32 ifindex;
+};
+
+struct sight_key {
+	u64 head;
+	u32 netns;
+	u32 role;
+};
+
+#define SIGHTS_MAX	4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SIGHTS_MAX);
+	__type(key, struct sight_key);
+	__type(value, struct sight);
+} sights SEC(".maps");
+
+/* Everything about one packet that does not fit into five arguments. */
+struct seen {
+	void *ctx;
+	struct sk_buff *skb;
+	struct sock *sk;
+	u32 hook;
+	u32 role;
+	u32 netns;
+	u32 ifindex;
+	u32 flags;
+	u32 evidence;
+	u32 len;
+	u32 pad;
+	u64 inode;
+	char ifname[SENTBY_IFNAME_LEN];
+};
+
+/* Sets sk to the full socket that answers for the packet, or to none. */
+static __always_inline u32 role_of(struct sk_buff *skb, struct sock **answers)
+{
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	u8 state;
+
+	*answers = NULL;
+	if (!sk)
+		return BPF_CORE_READ(skb, skb_iif) ? SENTBY_ROLE_FORWARDED : SENTBY_ROLE_KERNEL;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_PACKET) {
+		*answers = sk;
+		return SENTBY_ROLE_PACKET_SOCKET;
+	}
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_TIME_WAIT)
+		return SENTBY_ROLE_KERNEL;
+	if (state == TCP_NEW_SYN_RECV)
+		sk = BPF_CORE_READ(sk, __sk_common.skc_listener);
+	if (!sk || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
+		return SENTBY_ROLE_KERNEL;
+	*answers = sk;
+	return SENTBY_ROLE_PROCESS;
+}
+
+static __always_inline bool seen_before(const struct seen *seen, const struct packet *p)
+{
+	struct sight_key key = { .netns = seen->netns, .role = seen->role };
+	struct sight now = {
+		.skb = (u64)seen->skb,
+		.signature = p->signature,
+		.ifindex = seen->ifindex,
+	};
+	struct sk_buff *skb = seen->skb;
+	struct sight *last;
+
+	key.head = (u64)BPF_CORE_READ(skb, head);
+	last = bpf_map_lookup_elem(&sights, &key);
+	if (last && last->signature == now.signature &&
+	    (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE ? last->ifindex != now.ifindex :
+						       last->skb != now.skb))
+		return true;
+	bpf_map_update_elem(&sights, &key, &now, BPF_ANY);
+	return false;
+}
+
+/*
+ * The IP layer shows every packet once, but for the clone that ip_mc_output() and
+ * ip_mc_finish_output() loop back: both run the cgroup hook (net/ipv4/ip_output.c).
+ */
+static __always_inline bool may_be_seen_twice(const struct seen *seen)
+{
+	struct sk_buff *skb = seen->skb;
+
+	if (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE)
+		return true;
+	return seen->hook == SENTBY_HOOK_CGROUP_SKB && seen->role == SENTBY_ROLE_PROCESS &&
+	       BPF_CORE_READ_BITFIELD_PROBED(skb, cloned);
+}
+
+static __always_inline void attribute(struct seen *seen, struct task_struct *task, struct sender *s)
+{
+	struct owner *owner;
+
+	if (seen->role == SENTBY_ROLE_FORWARDED) {
+		seen->evidence = SENTBY_EVIDENCE_FORWARDED;
+		return;
+	}
+	if (seen->role == SENTBY_ROLE_KERNEL) {
+		seen->evidence = SENTBY_EVIDENCE_KERNEL;
+		return;
+	}
+	seen->inode = socket_inode(seen->sk);
+	if (seen->inode)
+		seen->flags |= SENTBY_HAS_INODE;
+	if (in_task(task)) {
+		sender_of(task, s);
+		seen->evidence = SENTBY_EVIDENCE_TASK;
+		seen->flags |= SENTBY_HAS_TID;
+		if (owner_remember(seen->sk, seen->inode, s))
+			seen->flags |= SENTBY_SHARED;
+	} else {
+		owner = owner_of(seen->sk, seen->inode);
+		if (!owner)
+			return;
+		*s = owner->sender;
+		seen->evidence = SENTBY_EVIDENCE_OWNER;
+		if (owner->shared)
+			seen->flags |= SENTBY_SHARED;
+	}
+	seen->flags |= SENTBY_HAS_UID | SENTBY_HAS_COMM;
+	if (s->pid)
+		seen->flags |= SENTBY_HAS_PID;
+}
+
+static __always_inline bool names_a_process(const struct seen *seen)
+{
+	return seen->evidence == SENTBY_EVIDENCE_TASK || seen->evidence == SENTBY_EVIDENCE_OWNER;
+}
+
+static __always_inline void packet_emit(const struct view *v, const struct seen *seen,
+					const struct sender *s, struct sentby_count *count)
+{
+	struct sentby_packet *r = record_reserve(sizeof(*r));
+	u64 n = seen->len;
+
+	if (!r) {
+		if (plan.ring)
+			COUNT(count, lost_ring);
+		else
+			COUNT(count, lost_scratch);
+		return;
+	}
+	r->kind = SENTBY_KIND_PACKET;
+	r->hook = seen->hook;
+	r->evidence = seen->evidence;
+	r->pad = 0;
+	r->flags = seen->flags;
+	r->time = bpf_ktime_get_ns();
+	r->start = s->start;
+	r->inode = seen->inode;
+	r->pid = s->pid;
+	r->tid = s->tid;
+	r->uid = s->uid;
+	r->netns = seen->netns;
+	r->ifindex = seen->ifindex;
+	r->len = seen->len;
+	__builtin_memcpy(r->comm, s->comm, sizeof(r->comm));
+	__builtin_memcpy(r->ifname, seen->ifname, sizeof(r->ifname));
+	if (!v->ctx && n > v->room)
+		n = v->room;
+	CLAMP_MIN1(n);
+	CLAMP_MAX(n, SENTBY_PACKET_BYTES);
+	if (v->ctx)
+		r->captured = bpf_skb_load_bytes(v->ctx, 0, r->bytes, n) ? 0 : n;
+	else
+		r->captured = bpf_probe_read_kernel(r->bytes, n, (void *)v->base) ? 0 : n;
+	record_submit(seen->ctx, r, sizeof(*r));
+}
+
+/* A wanted protocol was parsed: everything else that happens to a packet. */
+static __always_inline void observe(const struct view *v, struct seen *seen, const struct packet *p)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct sentby_count *count = count_of(seen->hook);
+	struct sk_buff *skb = seen->skb;
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct sender sender = {};
+	bool child = false;
+
+	seen->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	seen->ifindex = BPF_CORE_READ(dev, ifindex);
+	BPF_CORE_READ_INTO(&seen->ifname, dev, name);
+	seen->flags = SENTBY_HAS_IFACE | SENTBY_HAS_NETNS;
+	if (may_be_seen_twice(seen) && seen_before(seen, p)) {
+		COUNT(count, duplicates);
+		return;
+	}
+	COUNT(count, seen);
+	attribute(seen, task, &sender);
+	if (!packet_wanted(p, seen->netns, seen->ifname)) {
+		COUNT(count, filtered);
+		return;
+	}
+	if (names_a_process(seen)) {
+		child = descends(&sender);
+		if (child)
+			seen->flags |= SENTBY_DESCENDS;
+		if (!sender_wanted(&sender, child, seen->evidence == SENTBY_EVIDENCE_TASK)) {
+			COUNT(count, filtered);
+			return;
+		}
+	}
+	if (seen->evidence == SENTBY_EVIDENCE_TASK)
+		process_tell(seen->ctx, count, task, &sender);
+	packet_emit(v, seen, &sender, count);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the kernel side and user space say to each other: the only definition.
+ * The Rust types are generated from this header at build time; nothing is
+ * written twice. Fixed-width fields, explicit padding, sizes asserted below.
+ */
+#ifndef SENTBY_RECORD_H
+#define SENTBY_RECORD_H
+
+#include <linux/types.h>
+
+#define SENTBY_COMM_LEN		16	/* TASK_COMM_LEN */
+#define SENTBY_IFNAME_LEN	16	/* IFNAMSIZ */
+#define SENTBY_PACKET_BYTES	192	/* an ICMP error with the headers it quotes */
+#define SENTBY_ANCESTORS	8
+#define SENTBY_PATH_BYTES	768	/* 512 of path and room for one more name */
+#define SENTBY_ARGV_SMALL	512
+#define SENTBY_ARGV_LARGE	8192
+#define SENTBY_LIST_MAX		16	/* exact values of one filter that are lowered */
+#define SENTBY_NETS_MAX		16	/* networks of one filter that are lowered */
+#define SENTBY_PROCESS_FRESH_NS	1000000000ULL
+#define SENTBY_ABSENT		0xffffffffU
+
+enum sentby_kind {
+	SENTBY_KIND_PACKET = 1,
+	SENTBY_KIND_PROCESS = 2,
+};
+
+enum sentby_hook {
+	SENTBY_HOOK_CGROUP_SKB,
+	SENTBY_HOOK_FENTRY,
+	SENTBY_HOOK_KPROBE,
+	SENTBY_HOOK_NET_DEV_QUEUE,
+	SENTBY_HOOKS,
+};
+
+/* Who sends, as far as the packet alone tells. Each is left to one hook. */
+enum sentby_role {
+	SENTBY_ROLE_PROCESS = 1,	/* through a socket of a process */
+	SENTBY_ROLE_KERNEL = 2,		/* by the kernel itself */
+	SENTBY_ROLE_FORWARDED = 4,	/* from another machine */
+	SENTBY_ROLE_PACKET_SOCKET = 8,	/* past the IP layer, through AF_PACKET */
+};
+
+enum sentby_evidence {
+	SENTBY_EVIDENCE_UNKNOWN,
+	SENTBY_EVIDENCE_TASK,
+	SENTBY_EVIDENCE_OWNER,
+	SENTBY_EVIDENCE_KERNEL,
+	SENTBY_EVIDENCE_FORWARDED,
+};
+
+enum sentby_flag {
+	SENTBY_HAS_PID = 1,		/* pid, tid, start are set */
+	SENTBY_HAS_TID = 2,
+	SENTBY_HAS_UID = 4,
+	SENTBY_HAS_COMM = 8,
+	SENTBY_HAS_IFACE = 16,
+	SENTBY_HAS_NETNS = 32,
+	SENTBY_HAS_INODE = 64,
+	SENTBY_DESCENDS = 128,		/* of a process that was asked for */
+	SENTBY_SHARED = 256,		/* several processes have used the socket */
+};
+
+/* One packet. */
+struct sentby_packet {
+	__u8 kind;			/* SENTBY_KIND_PACKET */
+	__u8 hook;
+	__u8 evidence;
+	__u8 pad;
+	__u32 flags;			/* enum sentby_flag */
+	__u64 time;			/* CLOCK_MONOTONIC, ns */
+	__u64 start;			/* start of the process since boot, ns */
+	__u64 inode;			/* of the socket */
+	__u32 pid;			/* tgid, in the reader's pid namespace */
+	__u32 tid;
+	__u32 uid;
+	__u32 netns;
+	__u32 ifindex;
+	__u32 len;			/* of the packet, from the IP header on */
+	__u32 captured;			/* bytes that follow are valid up to here */
+	__u32 pad2;
+	char comm[SENTBY_COMM_LEN];
+	char ifname[SENTBY_IFNAME_LEN];
+	__u8 bytes[SENTBY_PACKET_BYTES];
+};
+
+struct sentby_ancestor {
+	__u32 pid;
+	char comm[SENTBY_COMM_LEN];
+};
+
+enum sentby_process_flag {
+	SENTBY_ARGV_CUT = 1,		/* argv is longer than what was read */
+	SENTBY_EXE_CUT = 2,
+	SENTBY_EXE_DELETED = 4,
+	SENTBY_CGROUP_CUT = 8,
+	SENTBY_HAS_EXE = 16,
+	SENTBY_HAS_CGROUP = 32,
+	SENTBY_HAS_ARGV = 64,
+};
+
+/*
+ * A process, sent ahead of its first packet, after each exec, and again when the
+ * last one is older than SENTBY_PROCESS_FRESH_NS. Paths are names separated by
+ * NUL, the last component first.
+ */
+struct sentby_process {
+	__u8 kind;			/* SENTBY_KIND_PROCESS */
+	__u8 ancestors;
+	__u16 flags;			/* enum sentby_process_flag */
+	__u32 pid;			/* tgid, in the reader's pid namespace */
+	__u64 start;			/* since boot, ns */
+	__u32 ppid;			/* SENTBY_ABSENT: outside the reader's namespace */
+	__u32 uid;
+	__u32 inner_pid;		/* in its own pid namespace */
+	__u32 exe_len;
+	__u32 cgroup_len;
+	__u32 argv_len;
+	char comm[SENTBY_COMM_LEN];	/* of the leader */
+	struct sentby_ancestor ancestor[SENTBY_ANCESTORS];
+	char exe[SENTBY_PATH_BYTES];
+	char cgroup[SENTBY_PATH_BYTES];
+	/* argv follows: SENTBY_ARGV_SMALL or SENTBY_ARGV_LARGE bytes of room */
+};
+
+/* What each hook counts, per CPU. */
+struct sentby_count {
+	__u64 seen;			/* packets of its roles and protocols */
+	__u64 filtered;			/* dropped by the filter */
+	__u64 lost_ring;		/* no room in the ring */
+	__u64 lost_scratch;		/* no scratch slot (perf buffer kernels) */
+	__u64 lost_unreadable;		/* headers outside of readable memory */
+	__u64 duplicates;		/* the same packet on a stacked device: not seen again */
+	__u64 process_lost;		/* process records without room */
+	__u64 tracked_full;		/* children not followed: table full */
+};
+
+struct sentby_net {
+	__u32 addr[4];			/* network order; IPv4 in addr[0] */
+	__u32 mask[4];
+	__u32 family;			/* 4 or 6 */
+};
+
+struct sentby_nets {
+	__u32 includes;
+	__u32 excludes;
+	struct sentby_net include[SENTBY_NETS_MAX];
+	struct sentby_net exclude[SENTBY_NETS_MAX];
+};
+
+struct sentby_list {
+	__u32 count;
+	__u32 value[SENTBY_LIST_MAX];
+};
+
+struct sentby_names {
+	__u32 count;
+	char value[SENTBY_LIST_MAX][SENTBY_COMM_LEN];
+};
+
+/* How to tell softirq from task context; see context.bpf.h. */
+enum sentby_signal {
+	SENTBY_SIGNAL_FLAG,		/* per-CPU flag set by the softirq tracepoints */
+	SENTBY_SIGNAL_PREEMPT_COUNT,	/* per-CPU variable at a known address */
+	SENTBY_SIGNAL_RUNQUEUE,		/* the same, by its distance from the runqueue */
+	SENTBY_SIGNAL_TASK,		/* kept in the task itself (arm64; PREEMPT_RT) */
+};
+
+/* What user space decides before load. Constant for the verifier. */
+struct sentby_plan {
+	__u64 ip_protocols[4];		/* bitmap of wanted IP protocol numbers */
+	__u64 per_cpu_offset;		/* address of __per_cpu_offset[] */
+	__u64 preempt_count;		/* address of the per-CPU preempt count */
+	__s64 runqueue_distance;	/* from runqueues to the preempt count */
+	__u32 signal;			/* enum sentby_signal */
+	__u32 roles[SENTBY_HOOKS];	/* which hook answers for which roles */
+	__u32 ring;			/* 1: BPF ring buffer, 0: perf buffer */
+	__u32 wakeup_bytes;
+	__u32 pidns;			/* inode of the reader's pid namespace, 0: initial */
+	__u32 children;			/* follow descendants */
+	struct sentby_list pids;
+	struct sentby_list tids;
+	struct sentby_list uids;
+	struct sentby_list netns;
+	struct sentby_names comms;
+	struct sentby_names ifaces;
+	struct sentby_nets src;
+	struct sentby_nets dst;
+};
+
+_Static_assert(sizeof(struct sentby_packet) == 96 + SENTBY_PACKET_BYTES, "packet");
+_Static_assert(sizeof(struct sentby_process) == 56 + 20 * SENTBY_ANCESTORS + 2 * SENTBY_PATH_BYTES, "process");
+_Static_assert(sizeof(struct sentby_count) == 64, "count");
+
+#endif

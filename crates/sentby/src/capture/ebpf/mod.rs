@@ -1,0 +1,175 @@
+//! eBPF with CO-RE, through libbpf. No BTF and no bpf() outside of this folder.
+
+mod cgroup;
+mod decode;
+mod hooks;
+mod load;
+mod log;
+mod lower;
+mod softirq;
+mod source;
+
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    unused_imports,
+    non_camel_case_types,
+    dead_code
+)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/sentby.skel.rs"));
+}
+
+pub use log::catch as catch_libbpf_messages;
+
+use super::{Backend, HookCheck, Opened, Options, Sender};
+use crate::host::Host;
+use crate::plan::Plan;
+use anyhow::{Result, anyhow, bail};
+use hooks::Choice;
+use libbpf_rs::MapType;
+use load::{Attached, Job, LoadError};
+use softirq::Signal;
+use source::{EbpfSource, Transport};
+
+/// The eBPF backend.
+pub struct Ebpf;
+
+impl Backend for Ebpf {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
+        hooks::check(host)
+    }
+
+    fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
+        let mut attempt = Attempt {
+            signal: softirq::signal(host, options.btf.as_deref()),
+            ring: !options.perf_buffer && MapType::RingBuf.is_supported().unwrap_or(false),
+            iterate: host.btf,
+            usable: usable(host, options)?,
+            refused: refusals(host),
+            notes: Vec::new(),
+        };
+        loop {
+            let choice = hooks::choose(&attempt.usable, &Sender::wanted(plan));
+            attempt.need_processes(&choice)?;
+            let job = Job {
+                host,
+                plan,
+                options,
+                choice: &choice,
+                signal: attempt.signal,
+                ring: attempt.ring,
+                iterate: attempt.iterate,
+            };
+            match load::attach(&job) {
+                Ok(attached) => {
+                    let follows = lower::follows_children(plan, host);
+                    return attempt.opened(attached, choice, options, follows);
+                }
+                Err(e) => attempt.without(e, !options.hooks.is_empty())?,
+            }
+        }
+    }
+}
+
+/// What is still believed to work; every refusal by the kernel makes it less.
+struct Attempt {
+    signal: Signal,
+    ring: bool,
+    iterate: bool,
+    usable: Vec<&'static str>,
+    refused: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Attempt {
+    fn need_processes(&self, choice: &Choice) -> Result<()> {
+        if !choice.unseen.contains(&Sender::Process) {
+            return Ok(());
+        }
+        bail!("no hook sees what processes send: {}", self.refused.join("; "))
+    }
+
+    /// Takes out what the kernel refused, or gives up.
+    fn without(&mut self, e: LoadError, by_name: bool) -> Result<()> {
+        let program = e.program.as_deref().unwrap_or_default();
+        if self.iterate && program == "open_sockets" {
+            self.iterate = false;
+            self.notes.push(format!(
+                "sockets opened before now are looked up in /proc instead ({:#})",
+                e.error
+            ));
+            return Ok(());
+        }
+        let hook = hooks::HOOKS.iter().find(|h| h.programs.contains(&program));
+        let Some(hook) = hook.filter(|h| self.usable.contains(&h.name)) else {
+            return Err(e.error.context("loading the BPF programs"));
+        };
+        let refusal = format!("{}: {:#}", hook.name, e.error);
+        if by_name {
+            bail!("the hook {refusal}");
+        }
+        self.usable.retain(|n| *n != hook.name);
+        self.refused.push(refusal.clone());
+        self.notes.push(format!("the kernel refused the hook {refusal}"));
+        Ok(())
+    }
+
+    fn opened(
+        mut self,
+        attached: Attached,
+        choice: Choice,
+        options: &Options,
+        follows: bool,
+    ) -> Result<Opened> {
+        let Attached { skel, links, notes } = attached;
+        self.notes.extend(notes);
+        for sender in &choice.unseen {
+            self.notes.push(format!("not seen here: senders of kind {}", sender.name()));
+        }
+        let names = choice.hooks.iter().map(|(n, _)| *n).collect();
+        let transport = match self.ring {
+            true => Transport::Ring,
+            false => Transport::Perf { size: options.buffer_size },
+        };
+        let source = EbpfSource::new(skel, links, names, transport, follows)?;
+        Ok(Opened { source: Box::new(source), hooks: choice.hooks, notes: self.notes })
+    }
+}
+
+/// The hooks the facts do not speak against, among those asked for by name.
+fn usable(host: &Host, options: &Options) -> Result<Vec<&'static str>> {
+    let checks = hooks::check(host);
+    for name in &options.hooks {
+        let check = checks.iter().find(|c| c.name == name).ok_or_else(|| {
+            let known: Vec<_> = checks.iter().map(|c| c.name).collect();
+            anyhow!("there is no hook {name}; the ebpf backend has {}", known.join(", "))
+        })?;
+        if let Some(refusal) = &check.refusal {
+            bail!("the hook {name} cannot be used: {refusal}");
+        }
+    }
+    let asked = |name: &str| options.hooks.is_empty() || options.hooks.iter().any(|h| h == name);
+    let fine = checks.iter().filter(|c| c.refusal.is_none() && asked(c.name));
+    Ok(fine.map(|c| c.name).collect())
+}
+
+/// What the facts say against each hook. One reason that holds for all is said once.
+fn refusals(host: &Host) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for check in hooks::check(host) {
+        if let Some(refusal) = check.refusal {
+            let text = refusal.to_string();
+            if !said.contains(&text) {
+                said.push(text);
+            }
+        }
+    }
+    said
+}

@@ -1,0 +1,162 @@
+//! Backends: where captures come from. One folder each, one line each in [`BACKENDS`].
+//!
+//! Facts ([`Host`]), choice ([`Backend::check`], pure) and action ([`Backend::open`])
+//! are separate. A backend opened by name is never replaced; `auto` takes the first
+//! that opens and says why those before it did not.
+
+pub mod ebpf;
+pub mod reader;
+
+use crate::event::Batch;
+use crate::host::Host;
+use crate::ledger::HookCount;
+use crate::plan::Plan;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every backend, best first.
+pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf];
+
+/// Looks a backend up by name.
+pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
+    BACKENDS.iter().copied().find(|b| b.name() == name)
+}
+
+/// A way to capture.
+pub trait Backend: Sync {
+    /// The name users choose it by.
+    fn name(&self) -> &'static str;
+
+    /// What the facts say about each of its hooks, for this plan. Pure.
+    fn check(&self, host: &Host, plan: &Plan) -> Vec<HookCheck>;
+
+    /// Attaches. Everything attached is owned by file descriptors of this process.
+    fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened>;
+}
+
+/// What the user decided about capturing, beyond what is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Use these hooks and no others.
+    pub hooks: Vec<String>,
+    /// BTF of the running kernel, where it carries none.
+    pub btf: Option<PathBuf>,
+    /// Bytes of the buffer between kernel and user space.
+    pub buffer_size: usize,
+    /// Use the perf buffer even where there is a BPF ring buffer.
+    pub perf_buffer: bool,
+}
+
+/// An attached backend.
+pub struct Opened {
+    /// Delivers captures.
+    pub source: Box<dyn Source>,
+    /// The hooks in use with what each answers for, for people.
+    pub hooks: Vec<(&'static str, Vec<Sender>)>,
+    /// What the user should know: hooks that were refused, senders nobody sees.
+    pub notes: Vec<String>,
+}
+
+/// An attached backend's stream of captures.
+pub trait Source {
+    /// Appends what has arrived, waiting at most this long for something.
+    fn next(&mut self, batch: &mut Batch, wait: Duration) -> Result<()>;
+
+    /// Detaches every probe. What was captured before can still be read.
+    fn detach(&mut self);
+
+    /// What the kernel side counted so far.
+    fn counts(&mut self) -> Counts;
+}
+
+/// What a source counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Per hook.
+    pub hooks: Vec<HookCount>,
+    /// Captures lost, by place.
+    pub lost: BTreeMap<&'static str, u64>,
+    /// Losses that cost details only, by place.
+    pub details_lost: BTreeMap<&'static str, u64>,
+}
+
+/// Kinds of senders that a hook can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sender {
+    /// Processes, through the IP layer.
+    Process,
+    /// The kernel itself.
+    Kernel,
+    /// Other machines, through this one.
+    Forwarded,
+    /// Processes past the IP layer, through AF_PACKET sockets.
+    PacketSocket,
+}
+
+impl Sender {
+    /// Every kind.
+    pub const ALL: [Sender; 4] =
+        [Sender::Process, Sender::Kernel, Sender::Forwarded, Sender::PacketSocket];
+
+    /// The word in `doctor`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sender::Process => "process",
+            Sender::Kernel => "kernel",
+            Sender::Forwarded => "forwarded",
+            Sender::PacketSocket => "packet_socket",
+        }
+    }
+
+    /// The kinds a plan asks for. Processes always; the rest on request.
+    pub fn wanted(plan: &Plan) -> Vec<Sender> {
+        let mut wanted = vec![Sender::Process, Sender::PacketSocket];
+        if plan.senders.kernel {
+            wanted.push(Sender::Kernel);
+        }
+        if plan.senders.forwarded {
+            wanted.push(Sender::Forwarded);
+        }
+        wanted
+    }
+}
+
+/// Why something cannot be used here, and what would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why not.
+    pub why: String,
+    /// What to do about it, if anything.
+    pub help: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with advice.
+    pub fn new(why: impl Into<String>, help: impl Into<String>) -> Refusal {
+        Refusal { why: why.into(), help: Some(help.into()) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)?;
+        if let Some(help) = &self.help {
+            write!(f, " ({help})")?;
+        }
+        Ok(())
+    }
+}
+
+/// One hook, judged by the facts alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookCheck {
+    /// The hook.
+    pub name: &'static str,
+    /// Which senders it can see.
+    pub sees: Vec<Sender>,
+    /// Why it cannot be used, where the facts say so. Attaching may still fail.
+    pub refusal: Option<Refusal>,
+}

@@ -1,0 +1,291 @@
+//! The command line. Protocols come from the registry: each is a subcommand.
+
+use crate::capture::BACKENDS;
+use crate::filter::FilterArgs;
+use crate::output::TimeStyle;
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use wire::{PROTOCOLS, Protocol};
+
+/// Default size of the buffer between kernel and user space, in bytes: some 13,000
+/// packets, 60 ms of a ping flood on a fast machine.
+const BUFFER_SIZE: &str = "4M";
+
+/// Smallest and largest buffer, in bytes.
+const BUFFER_SIZES: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 30;
+
+/// What was asked for.
+pub enum Task {
+    /// Trace these protocols.
+    Trace(Vec<&'static dyn Protocol>, Box<TraceArgs>),
+    /// Tell what this machine allows.
+    Doctor(DoctorArgs),
+    /// Wait to become the traced command (launch.rs).
+    Launch(Vec<OsString>),
+}
+
+/// Options of every tracing subcommand.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// More protocols to trace at the same time
+    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
+    more: Vec<String>,
+
+    /// Command to run; just it and its descendants are traced
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// How events are shown, and how many.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// One JSON object per line (docs/events.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Stop after N events
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after this time, e.g. 10s, 1m30s, 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub duration: Option<Duration>,
+
+    /// Times: -t none, -tt since the epoch, -ttt since the event before, -tttt date and time, -ttttt since the first event
+    #[arg(short = 't', action = ArgAction::Count)]
+    times: u8,
+
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+
+    /// Create this file once the probes are live
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+
+    /// Write the ledger to this file at the end, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more on stderr; twice: what libbpf says as well
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How to capture.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Backend; auto takes the first that works (`sentby doctor` lists them)
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = backend_names())]
+    pub backend: String,
+
+    /// Use these hooks and no others (`sentby doctor` lists them)
+    #[arg(long = "hook", value_name = "NAME", value_delimiter = ',')]
+    pub hooks: Vec<String>,
+
+    /// BTF of the running kernel, for kernels that carry none
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+
+    /// Buffer between kernel and user space, in bytes (K, M, G)
+    #[arg(long, value_name = "SIZE", default_value = BUFFER_SIZE, value_parser = buffer_size)]
+    pub buffer_size: usize,
+
+    /// Use per-CPU perf buffers, as before Linux 5.8
+    #[arg(long, hide = true)]
+    pub perf_buffer: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// BTF of the running kernel, for kernels that carry none
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl OutputArgs {
+    /// The time style that `-t` and its repetitions choose.
+    pub fn time_style(&self) -> TimeStyle {
+        match self.times {
+            0 => TimeStyle::Clock,
+            1 => TimeStyle::None,
+            2 => TimeStyle::Epoch,
+            3 => TimeStyle::Delta,
+            4 => TimeStyle::Date,
+            _ => TimeStyle::SinceFirst,
+        }
+    }
+}
+
+/// The whole grammar; also the source of man pages and completions.
+pub fn command() -> Command {
+    let mut command = Command::new("sentby")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Names the process behind every network request this machine sends")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true);
+    for protocol in PROTOCOLS {
+        let trace = Command::new(protocol.name()).about(protocol.about());
+        command = command.subcommand(TraceArgs::augment_args(trace));
+    }
+    let all = Command::new("all").about("Everything above at once");
+    let doctor = Command::new("doctor")
+        .about("What this machine allows: backends, hooks, and what to do about the rest");
+    let launch = Command::new("__launch")
+        .hide(true)
+        .arg(clap::arg!(<COMMAND> ...).last(true).value_parser(clap::value_parser!(OsString)));
+    command
+        .subcommand(TraceArgs::augment_args(all))
+        .subcommand(DoctorArgs::augment_args(doctor))
+        .subcommand(launch)
+}
+
+/// Reads the command line; prints help or a usage error and exits if there is no more to do.
+pub fn parse() -> Task {
+    let matches = command().get_matches();
+    task(&matches).unwrap_or_else(|e| e.format(&mut command()).exit())
+}
+
+fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
+    let Some((name, matches)) = matches.subcommand() else {
+        return Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand));
+    };
+    match name {
+        "doctor" => Ok(Task::Doctor(DoctorArgs::from_arg_matches(matches)?)),
+        "__launch" => {
+            let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
+            Ok(Task::Launch(words.cloned().collect()))
+        }
+        first => {
+            let args = TraceArgs::from_arg_matches(matches)?;
+            Ok(Task::Trace(protocols(first, &args.more), Box::new(args)))
+        }
+    }
+}
+
+/// The protocols named, once each, in the registry's order.
+fn protocols(first: &str, more: &[String]) -> Vec<&'static dyn Protocol> {
+    let named = |name: &str| first == name || more.iter().any(|m| m == name);
+    PROTOCOLS.iter().copied().filter(|p| named("all") || named(p.name())).collect()
+}
+
+fn protocol_names() -> Vec<&'static str> {
+    PROTOCOLS.iter().map(|p| p.name()).collect()
+}
+
+fn backend_names() -> Vec<&'static str> {
+    std::iter::once("auto").chain(BACKENDS.iter().map(|b| b.name())).collect()
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    let duration = parsed.ok().and_then(|d| Duration::try_from(d).ok());
+    duration.filter(|d| !d.is_zero()).ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
+}
+
+fn buffer_size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" | "KiB" => 10,
+        "M" | "m" | "MiB" => 20,
+        "G" | "g" | "GiB" => 30,
+        _ => return Err("give bytes, or a number with K, M or G".to_owned()),
+    };
+    let size = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift));
+    size.filter(|s| BUFFER_SIZES.contains(s)).ok_or_else(|| "give 4K to 1G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(words: &[&str]) -> Result<Task, clap::Error> {
+        command().try_get_matches_from(words).and_then(|m| task(&m))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_may_have_options_of_its_own() {
+        let Ok(Task::Trace(protocols, args)) =
+            trace(&["sentby", "icmp", "-c", "3", "--", "ping", "-c1", "192.0.2.1"])
+        else {
+            panic!("not a trace");
+        };
+        assert_eq!(protocols.len(), 1);
+        assert_eq!(args.output.count, Some(3));
+        assert_eq!(args.command, ["ping", "-c1", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn protocols_are_not_doubled() {
+        assert_eq!(protocols("icmp", &["icmp".to_owned()]).len(), 1);
+        assert_eq!(protocols("all", &[]).len(), PROTOCOLS.len());
+    }
+
+    #[test]
+    fn times_and_sizes_are_read_or_refused() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        for bad in ["", "10", "-3s", "0s", "later"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(buffer_size("4M"), Ok(4 << 20));
+        assert_eq!(buffer_size("65536"), Ok(65536));
+        for bad in ["", "M", "1T", "1", "99999999999999999999", "-1"] {
+            assert!(buffer_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error() {
+        for words in [
+            &["sentby"][..],
+            &["sentby", "icmp", "-c", "0"],
+            &["sentby", "icmp", "--for", "soon"],
+            &["sentby", "icmp", "--backend", "magic"],
+            &["sentby", "pigeon"],
+            &["sentby", "icmp", "-q", "-v"],
+        ] {
+            assert!(trace(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Fills in what a backend could not know, and nothing else: the process's details
+//! from /proc, its user, unit and container, and the holders of a socket whose sender
+//! is unknown.
+//!
+//! Facts from a backend always win: they were read at the time of sending, /proc is
+//! read a moment later. What is kept is bounded, and what that costs is counted.
+
+mod container;
+mod descendants;
+mod lru;
+mod procfs;
+mod sockets;
+mod user;
+
+pub use container::SHORT_ID;
+pub use descendants::descendants;
+pub use user::Users;
+
+use crate::event::{Candidate, Capture, Event, Evidence, Process, ProcessKey, until_nul};
+use lru::Lru;
+use procfs::{Procfs, Silence};
+use sockets::Sockets;
+use std::time::{Duration, Instant};
+use wire::{Packet, Request};
+
+/// Most processes whose facts are kept.
+pub const MAX_PROCESSES: usize = 16_384;
+
+/// How long facts from /proc are taken without looking again, for a process no
+/// backend reports on: it may run another program meanwhile, with the same identity.
+const PROC_FRESH: Duration = Duration::from_secs(1);
+
+/// The users of this machine.
+pub const PASSWD: &str = "/etc/passwd";
+
+/// What is known about one process.
+#[derive(Default)]
+struct Entry {
+    process: Process,
+    /// Out of `process.cgroup`.
+    unit: Option<String>,
+    /// Out of `process.cgroup`.
+    container: Option<String>,
+    /// A backend told which program it runs, and will tell when that changes.
+    told: bool,
+    /// When /proc was last asked.
+    asked: Option<Instant>,
+}
+
+/// What enrichment could not do, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    evicted: u64,
+    gone: u64,
+    reused: u64,
+}
+
+/// This machine, as far as it may be asked.
+struct Local {
+    procfs: Procfs,
+    users: Users,
+    sockets: Sockets,
+}
+
+/// Turns captures into events.
+pub struct Enricher {
+    /// `None` when other machines' data, or old data, is read.
+    local: Option<Local>,
+    processes: Lru<ProcessKey, Entry>,
+    candidates: Vec<Candidate>,
+    counters: Counters,
+}
+
+impl Enricher {
+    /// For captures from this machine, now.
+    pub fn new() -> Self {
+        Self::of(Some(Local {
+            procfs: Procfs::new("/proc"),
+            users: Users::new(PASSWD),
+            sockets: Sockets::new(),
+        }))
+    }
+
+    /// For recordings and other machines' captures: this machine is never asked, an
+    /// event has what its backend delivered.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the replay backend"))]
+    pub fn detached() -> Self {
+        Self::of(None)
+    }
+
+    fn of(local: Option<Local>) -> Self {
+        Enricher {
+            local,
+            processes: Lru::new(MAX_PROCESSES),
+            candidates: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes facts from a backend. They replace what is known about the program the
+    /// process runs; what survives an exec stays known where they are silent.
+    pub fn learn(&mut self, key: ProcessKey, facts: Process) {
+        let entry = entry(&mut self.processes, &mut self.counters, key);
+        entry.told = facts.exe.is_some() || facts.argv.is_some();
+        entry.asked = None;
+        let old = std::mem::replace(&mut entry.process, facts);
+        keep(&mut entry.process, old);
+        entry.derive();
+    }
+
+    /// The event of a capture and the request decoded from it.
+    pub fn event<'a>(
+        &'a mut self,
+        capture: &'a Capture,
+        packet: &Packet<'a>,
+        request: &'a Request<'a>,
+    ) -> Event<'a> {
+        let now = Instant::now();
+        let (evidence, key) = self.attribute(capture, now);
+        if let Some(key) = key {
+            self.complete(key, now);
+        }
+        if let Some(local) = &mut self.local {
+            local.users.refresh(now);
+        }
+        let named = evidence.names_a_process();
+        let task = capture.task.as_ref().filter(|_| named);
+        let entry = key.and_then(|key| self.processes.peek(&key));
+        let process = entry.map(|e| &e.process);
+        let uid = task.and_then(|t| t.uid).or_else(|| process?.uid);
+        let users = self.local.as_ref().map(|l| &l.users);
+        let (sport, dport) = ports(packet).unzip();
+        Event {
+            capture,
+            evidence,
+            key,
+            tid: task.and_then(|t| t.tid),
+            comm: task
+                .and_then(|t| t.comm.as_ref().map(|c| until_nul(c)))
+                .or_else(|| process?.comm.as_deref()),
+            uid,
+            user: uid.and_then(|uid| users?.name(uid)),
+            process,
+            unit: entry.and_then(|e| e.unit.as_deref()),
+            container: entry.and_then(|e| e.container.as_deref()),
+            candidates: &self.candidates,
+            src: packet.src,
+            dst: packet.dst,
+            sport,
+            dport,
+            request,
+            len: capture.len.or(packet.ip_len),
+        }
+    }
+
+    /// Details that were lost, for [`crate::ledger::Ledger::details_lost`]: names and
+    /// counts, zeros included.
+    pub fn counters(&self) -> [(&'static str, u64); 5] {
+        let shortfall = self.local.as_ref().map(|l| l.sockets.shortfall).unwrap_or_default();
+        [
+            ("process-evicted", self.counters.evicted),
+            ("process-gone", self.counters.gone),
+            ("pid-reused", self.counters.reused),
+            ("socket-search-limited", shortfall.limited),
+            ("socket-search-cut", shortfall.cut),
+        ]
+    }
+
+    /// Who sent it: the backend's word, or the holders of the socket.
+    fn attribute(&mut self, capture: &Capture, now: Instant) -> (Evidence, Option<ProcessKey>) {
+        self.candidates.clear();
+        let evidence = capture.evidence;
+        if evidence.names_a_process() {
+            return (evidence, capture.task.and_then(|t| t.key));
+        }
+        let (Evidence::Unknown, Some(inode), Some(local)) =
+            (evidence, capture.socket_inode, &mut self.local)
+        else {
+            return (evidence, None);
+        };
+        local.sockets.find(&local.procfs, inode, now, &mut self.candidates);
+        match self.candidates.as_slice() {
+            [] => (Evidence::Unknown, None),
+            [only] => {
+                let key = only.key;
+                self.candidates.clear();
+                (Evidence::Procfs, Some(key))
+            }
+            _ => (Evidence::Procfs, None),
+        }
+    }
+
+    /// Fills in what is absent about a process.
+    fn complete(&mut self, key: ProcessKey, now: Instant) {
+        let Some(local) = &self.local else { return };
+        let entry = entry(&mut self.processes, &mut self.counters, key);
+        if !entry.wants(now) {
+            return;
+        }
+        let first = entry.asked.replace(now).is_none();
+        match local.procfs.process(key) {
+            Ok(found) => entry.fill(found),
+            Err(_) if !first => {}
+            Err(Silence::Gone) => self.counters.gone += 1,
+            Err(Silence::Reused) => self.counters.reused += 1,
+        }
+    }
+}
+
+/// The entry of a process, made if there is none.
+fn entry<'a>(
+    processes: &'a mut Lru<ProcessKey, Entry>,
+    counters: &mut Counters,
+    key: ProcessKey,
+) -> &'a mut Entry {
+    if processes.peek(&key).is_none() && processes.insert(key, Entry::default()) {
+        counters.evicted += 1;
+    }
+    processes.get_mut(&key).expect("it was inserted just now")
+}
+
+impl Entry {
+    /// Whether /proc could add something.
+    fn wants(&self, now: Instant) -> bool {
+        match self.asked {
+            Some(_) if self.told => false,
+            Some(at) => now.saturating_duration_since(at) >= PROC_FRESH,
+            None => !(self.told && self.is_complete()),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        let p = &self.process;
+        p.start.is_some()
+            && p.ppid.is_some()
+            && p.ancestors.is_some()
+            && p.uid.is_some()
+            && p.comm.is_some()
+            && p.exe.is_some()
+            && p.argv.is_some()
+            && p.cgroup.is_some()
+    }
+
+    /// Takes what /proc told: everything if no backend spoke, else what it left open.
+    fn fill(&mut self, found: Process) {
+        if !self.told {
+            let old = std::mem::replace(&mut self.process, found);
+            keep(&mut self.process, old);
+            return self.derive();
+        }
+        // The program in /proc may be the next one already. Its path belongs to the
+        // reported command line only if the command lines are the same.
+        let known = self.process.argv.as_deref();
+        let same = known.is_none_or(|argv| {
+            found.argv.as_ref().is_some_and(|now| {
+                if self.process.argv_truncated { now.starts_with(argv) } else { now == argv }
+            })
+        });
+        let known = &mut self.process;
+        if same {
+            known.comm.get_or_insert_with(|| found.comm.clone().unwrap_or_default());
+            if known.exe.is_none() {
+                known.exe.clone_from(&found.exe);
+                known.exe_deleted = found.exe_deleted;
+            }
+            if known.argv.is_none() {
+                known.argv.clone_from(&found.argv);
+                known.argv_truncated = found.argv_truncated;
+            }
+        }
+        keep(known, found);
+        self.derive();
+    }
+
+    /// Reads unit and container out of the cgroup path.
+    fn derive(&mut self) {
+        let path = self.process.cgroup.as_deref();
+        self.unit = path.and_then(container::unit);
+        self.container = path.and_then(container::container);
+    }
+}
+
+/// Keeps from `old` what an exec does not change, where `new` is silent.
+fn keep(new: &mut Process, old: Process) {
+    new.start = new.start.or(old.start);
+    new.ppid = new.ppid.or(old.ppid);
+    new.uid = new.uid.or(old.uid);
+    new.inner_pid = new.inner_pid.or(old.inner_pid);
+    new.ancestors = new.ancestors.take().or(old.ancestors);
+    new.cgroup = new.cgroup.take().or(old.cgroup);
+}
+
+/// Source and destination port, for the transports that begin with both (TCP, UDP,
+/// DCCP, SCTP, UDP-Lite).
+fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
+    let [a, b, c, d, ..] = *packet.payload else { return None };
+    matches!(packet.protocol, 6 | 17 | 33 | 132 | 136)
+        .then(|| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Times as outputs print them.
+
+use super::TimeStyle;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+use std::fmt::{self, Write};
+
+/// Nanoseconds in a second.
+const NS: u64 = 1_000_000_000;
+
+/// Writes nanoseconds since the Unix epoch as RFC 3339, UTC, with nine decimals.
+pub fn rfc3339(time: u64, out: &mut impl Write) -> fmt::Result {
+    let t = Offset::UTC.to_datetime(timestamp(time));
+    write!(out, "{:04}-{:02}-{:02}T", t.year(), t.month(), t.day())?;
+    clock(&t, out)?;
+    write!(out, ".{:09}Z", time % NS)
+}
+
+/// Any u64 of nanoseconds is within jiff's range (the year 2554).
+fn timestamp(time: u64) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap_or(jiff::Timestamp::MAX)
+}
+
+fn clock(t: &DateTime, out: &mut impl Write) -> fmt::Result {
+    write!(out, "{:02}:{:02}:{:02}", t.hour(), t.minute(), t.second())
+}
+
+/// Writes the times of a stream of events in one style.
+pub struct Clock {
+    style: TimeStyle,
+    zone: TimeZone,
+    first: Option<u64>,
+    last: Option<u64>,
+}
+
+impl Clock {
+    /// A clock in the local time zone.
+    pub fn new(style: TimeStyle) -> Self {
+        Self::in_zone(style, TimeZone::system())
+    }
+
+    /// A clock in a given time zone.
+    pub fn in_zone(style: TimeStyle, zone: TimeZone) -> Self {
+        Clock { style, zone, first: None, last: None }
+    }
+
+    /// Writes the time of the next event (nanoseconds since the Unix epoch), to the
+    /// microsecond; nothing in the style without times.
+    pub fn write(&mut self, time: u64, out: &mut impl Write) -> fmt::Result {
+        let first = *self.first.get_or_insert(time);
+        let last = self.last.replace(time).unwrap_or(time);
+        let micros = time % NS / 1000;
+        match self.style {
+            TimeStyle::None => Ok(()),
+            TimeStyle::Epoch => write!(out, "{}.{micros:06}", time / NS),
+            TimeStyle::Delta => since(last, time, out),
+            TimeStyle::SinceFirst => since(first, time, out),
+            TimeStyle::Clock => {
+                clock(&self.zone.to_datetime(timestamp(time)), out)?;
+                write!(out, ".{micros:06}")
+            }
+            TimeStyle::Date => {
+                let t = self.zone.to_datetime(timestamp(time));
+                write!(out, "{:04}-{:02}-{:02} ", t.year(), t.month(), t.day())?;
+                clock(&t, out)?;
+                write!(out, ".{micros:06}")
+            }
+        }
+    }
+}
+
+/// Writes a difference in seconds. CPUs report a little out of order: it may be negative.
+fn since(then: u64, now: u64, out: &mut impl Write) -> fmt::Result {
+    let (sign, difference) = if now < then { ("-", then - now) } else { ("", now - then) };
+    write!(out, "{sign}{}.{:06}", difference / NS, difference % NS / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: u64 = 1_795_343_885_123_456_789;
+
+    fn lines(style: TimeStyle, times: &[u64]) -> Vec<String> {
+        let mut clock = Clock::in_zone(style, TimeZone::fixed(jiff::tz::offset(2)));
+        let line = |time: &u64| {
+            let mut out = String::new();
+            clock.write(*time, &mut out).unwrap();
+            out
+        };
+        times.iter().map(line).collect()
+    }
+
+    #[test]
+    fn rfc3339_is_utc_with_nanoseconds() {
+        let text = |time| {
+            let mut out = String::new();
+            rfc3339(time, &mut out).unwrap();
+            out
+        };
+        assert_eq!(text(TIME), "2026-11-22T10:38:05.123456789Z");
+        assert_eq!(text(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(text(u64::MAX), "2554-07-21T23:34:33.709551615Z");
+    }
+
+    #[test]
+    fn every_style() {
+        let times = [TIME, TIME + 1_500_000_000, TIME + 1_499_999_000];
+        let cases: [(TimeStyle, [&str; 3]); 6] = [
+            (TimeStyle::None, ["", "", ""]),
+            (TimeStyle::Clock, ["12:38:05.123456", "12:38:06.623456", "12:38:06.623455"]),
+            (TimeStyle::Epoch, ["1795343885.123456", "1795343886.623456", "1795343886.623455"]),
+            (TimeStyle::Delta, ["0.000000", "1.500000", "-0.000001"]),
+            (TimeStyle::SinceFirst, ["0.000000", "1.500000", "1.499999"]),
+            (
+                TimeStyle::Date,
+                [
+                    "2026-11-22 12:38:05.123456",
+                    "2026-11-22 12:38:06.623456",
+                    "2026-11-22 12:38:06.623455",
+                ],
+            ),
+        ];
+        for (style, want) in cases {
+            assert_eq!(lines(style, &times), want, "{style:?}");
+        }
+    }
+}

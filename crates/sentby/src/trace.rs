@@ -1,0 +1,172 @@
+//! `sentby icmp` and its kin: from the arguments to the ledger.
+
+use crate::capture::reader::Reader;
+use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
+use crate::cli::{CaptureArgs, Color, OutputArgs, TraceArgs};
+use crate::enrich::Enricher;
+use crate::filter::Filter;
+use crate::host::Host;
+use crate::launch::Waiting;
+use crate::ledger::Ledger;
+use crate::output::{self, OUTPUTS};
+use crate::pipeline::{Limits, Pipeline};
+use crate::plan::Plan;
+use crate::privileges;
+use anyhow::{Context, Result, anyhow};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use wire::Protocol;
+
+/// Bytes written to stdout at once at the most; flushed whenever nothing is waiting.
+const STDOUT_BUFFER: usize = 64 * 1024;
+
+/// Traces protocols until told to stop.
+pub fn run(protocols: Vec<&'static dyn Protocol>, args: &TraceArgs) -> Result<()> {
+    ebpf::catch_libbpf_messages(args.output.verbose > 1);
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone()).context("catching signals")?;
+    }
+    let mut filter = Filter::new(&args.filter)?;
+    let command = match args.command.is_empty() {
+        true => None,
+        false => Some(Waiting::new(&args.command)?),
+    };
+    if let Some(command) = &command {
+        filter.follow(command.pid().as_raw_nonzero().get() as u32);
+    }
+    let reader = match open(&args.capture, &filter.plan(&protocols), &args.output) {
+        Ok(reader) => reader,
+        Err(e) => {
+            command.map(Waiting::abandon);
+            return Err(e);
+        }
+    };
+    privileges::drop_unneeded();
+    announce(&args.output, &reader)?;
+    if let Some(command) = command {
+        command.start(stop.clone())?;
+    }
+    let mut pipeline = Pipeline {
+        protocols,
+        enricher: Enricher::new(),
+        filter,
+        output: open_output(&args.output),
+        ledger: Ledger::default(),
+    };
+    let limits = Limits {
+        count: args.output.count,
+        deadline: args.output.duration.map(|d| Instant::now() + d),
+        stop: &stop,
+    };
+    let done = pipeline.run(&reader, &limits);
+    close(&args.output, &pipeline.ledger)?;
+    done
+}
+
+/// The exit code of an error: 2 where the command line is to blame.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<crate::filter::UsageError>() { 2 } else { 1 }
+}
+
+/// Opens the backend asked for, or the first that works.
+fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
+    let host = Host::read();
+    let options = Options {
+        hooks: args.hooks.clone(),
+        btf: args.btf.clone(),
+        buffer_size: args.buffer_size,
+        perf_buffer: args.perf_buffer,
+    };
+    let start = |backend: &'static dyn Backend| {
+        Reader::start(backend, &host, plan, &options, privileges::drop_unneeded)
+    };
+    if let Some(backend) = by_name(&args.backend) {
+        return start(backend).with_context(|| format!("the {} backend", backend.name()));
+    }
+    let mut refusals = Vec::new();
+    for backend in BACKENDS.iter().copied() {
+        match start(backend) {
+            Ok(reader) => {
+                for refusal in &refusals {
+                    say(output, format_args!("{refusal}; using {} instead", backend.name()));
+                }
+                return Ok(reader);
+            }
+            Err(e) => refusals.push(format!("the {} backend cannot be used: {e:#}", backend.name())),
+        }
+    }
+    Err(anyhow!("{}; `sentby doctor` tells more", refusals.join("; ")))
+}
+
+fn say(args: &OutputArgs, what: std::fmt::Arguments<'_>) {
+    if !args.quiet {
+        eprintln!("sentby: {what}");
+    }
+}
+
+/// Says that the probes are live, to people and to scripts.
+fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
+    for note in &reader.notes {
+        say(args, format_args!("{note}"));
+    }
+    if args.verbose > 0 {
+        let hooks: Vec<String> = reader
+            .hooks
+            .iter()
+            .map(|(hook, senders)| {
+                let senders: Vec<_> = senders.iter().map(|s| s.name()).collect();
+                format!("{hook} ({})", senders.join(", "))
+            })
+            .collect();
+        eprintln!("sentby: ready, hooks: {}", hooks.join(", "));
+    }
+    match &args.ready_file {
+        Some(path) => write_whole(path, b"ready\n"),
+        None => Ok(()),
+    }
+}
+
+/// Writes a file so that it is seen whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let written = fs::write(&name, bytes).and_then(|()| fs::rename(&name, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&name);
+    }
+    written.with_context(|| format!("writing {}", path.display()))
+}
+
+fn open_output(args: &OutputArgs) -> Box<dyn output::Output> {
+    let stdout = io::stdout();
+    let color = match args.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        }
+    };
+    let options = output::Options { time: args.time_style(), color };
+    let name = if args.json { "json" } else { "text" };
+    let writer: Box<dyn Write> = Box::new(BufWriter::with_capacity(STDOUT_BUFFER, stdout.lock()));
+    let entry = OUTPUTS.iter().find(|o| o.name == name).unwrap_or(&OUTPUTS[0]);
+    (entry.open)(options, writer)
+}
+
+fn close(args: &OutputArgs, ledger: &Ledger) -> Result<()> {
+    if !args.quiet {
+        let mut text = String::new();
+        ledger.write_text(args.verbose > 0, &mut text)?;
+        eprint!("{text}");
+    }
+    let Some(path) = &args.ledger else { return Ok(()) };
+    let mut json = Vec::new();
+    ledger.write_json(&mut json)?;
+    write_whole(path, &json)
+}

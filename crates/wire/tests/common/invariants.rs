@@ -1,0 +1,92 @@
+//! What holds for every input, however hostile. The fuzz targets and the tests share
+//! these checks.
+
+use std::fmt::Write;
+use wire::packet::parse;
+use wire::{Layer, PROTOCOLS, Packet, Request, Value};
+
+/// Longest line that a request may be described in.
+const MAX_DESCRIPTION: usize = 1024;
+
+/// Parses bytes, offers them to every protocol, and checks all that comes back.
+pub fn check_bytes(layer: Layer, bytes: &[u8]) {
+    let Some(packet) = parse(layer, bytes) else { return };
+    check_packet(&packet, bytes);
+    check_requests(&packet);
+}
+
+/// A packet claims no more than there is.
+pub fn check_packet(packet: &Packet<'_>, bytes: &[u8]) {
+    let (all, payload) = (bytes.as_ptr_range(), packet.payload.as_ptr_range());
+    assert!(all.start <= payload.start && payload.end <= all.end, "payload outside the input");
+
+    let ip_header = if packet.src.is_ipv4() { 20 } else { 40 };
+    assert!(packet.payload.len() + ip_header <= bytes.len());
+    assert_eq!(packet.src.is_ipv4(), packet.dst.is_ipv4());
+    if let Some(len) = packet.ip_len {
+        assert!(packet.payload.len() + ip_header <= len as usize, "payload beyond the IP length");
+        assert!(packet.truncated || len as usize <= bytes.len(), "truncation is not told");
+    }
+}
+
+/// Every protocol's request keeps to its declaration.
+pub fn check_requests(packet: &Packet<'_>) {
+    for protocol in PROTOCOLS {
+        if let Some(request) = protocol.decode(packet) {
+            assert_eq!(request.protocol.name(), protocol.name());
+            check_request(&request);
+        }
+    }
+}
+
+/// Only declared fields, in the declared order and once each, of the declared kind;
+/// no fault twice; a description that is short and safe on a terminal.
+pub fn check_request(request: &Request<'_>) {
+    let declared = request.protocol.fields();
+    let mut next = 0;
+    for (field, value) in request.fields() {
+        let at = declared.iter().position(|d| std::ptr::eq(d, field));
+        let at = at.unwrap_or_else(|| panic!("{} is not declared", field.name));
+        assert!(at >= next, "{} comes twice or too late", field.name);
+        assert_eq!(field.kind, value.kind(), "kind of {}", field.name);
+        assert!(!matches!(value, Value::Name("")), "{} has an empty name", field.name);
+        next = at + 1;
+    }
+    for (at, fault) in request.faults.iter().enumerate() {
+        assert!(!request.faults[..at].contains(fault), "{} twice", fault.name());
+    }
+
+    let mut line = Escaped(String::new());
+    request.protocol.describe(request, &mut line).expect("writing to a string");
+    assert!(line.0.len() <= MAX_DESCRIPTION, "a description of {} bytes", line.0.len());
+    if !has_captured_text(request) {
+        let mut plain = String::new();
+        request.protocol.describe(request, &mut plain).expect("writing to a string");
+        assert!(is_printable(&plain), "unsafe on a terminal: {plain:?}");
+    }
+    let _ = request.protocol.kernel_part(request);
+}
+
+/// Whether a request carries strings from the wire that are not printable as they are.
+fn has_captured_text(request: &Request<'_>) -> bool {
+    let printable = |text: &[u8]| text.iter().all(|b| (0x20..0x7f).contains(b));
+    request.fields().any(|(_, value)| match value {
+        Value::Text(text) => !printable(text),
+        Value::List(texts) => texts.iter().any(|text| !printable(text)),
+        _ => false,
+    })
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+/// Stands for the escaping writer of an output.
+struct Escaped(String);
+
+impl Write for Escaped {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend(text.chars().flat_map(char::escape_default));
+        Ok(())
+    }
+}

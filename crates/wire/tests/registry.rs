@@ -1,0 +1,75 @@
+//! The slice of protocols: whatever joins it keeps to these rules.
+
+mod common;
+
+use common::{invariants, vectors};
+use std::collections::BTreeSet;
+use wire::protocol::by_name;
+use wire::{Interest, PROTOCOLS};
+
+#[test]
+fn protocols_are_found_by_their_names() {
+    let names: BTreeSet<_> = PROTOCOLS.iter().map(|protocol| protocol.name()).collect();
+    assert_eq!(names.len(), PROTOCOLS.len(), "two protocols share a name");
+    for name in names {
+        assert!(is_key(name), "{name} is no key");
+        assert_eq!(by_name(name).map(|protocol| protocol.name()), Some(name));
+    }
+    assert!(by_name("").is_none());
+    assert!(by_name("no-such-protocol").is_none());
+}
+
+#[test]
+fn protocols_say_what_they_are() {
+    for protocol in PROTOCOLS {
+        let about = protocol.about();
+        assert!(!about.is_empty() && !about.contains('\n'), "{protocol:?}: {about:?}");
+        match protocol.interest() {
+            Interest::IpProtocols(numbers) => assert!(!numbers.is_empty(), "{protocol:?}"),
+        }
+    }
+}
+
+#[test]
+fn fields_are_unique_and_documented() {
+    for protocol in PROTOCOLS {
+        let fields = protocol.fields();
+        let names: BTreeSet<_> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(names.len(), fields.len(), "{protocol:?}: two fields share a name");
+        for field in fields {
+            assert!(is_key(field.name), "{protocol:?}: {} is no key", field.name);
+            assert!(field.doc.ends_with('.'), "{protocol:?}.{}: not a sentence", field.name);
+            assert!(!field.doc.contains('\n'), "{protocol:?}.{}: more than one line", field.name);
+        }
+    }
+}
+
+#[test]
+fn requests_keep_to_their_declarations() {
+    for vector in vectors() {
+        invariants::check_bytes(vector.layer(), &vector.bytes);
+    }
+}
+
+/// A declared field that no vector has is either dead or untested.
+#[test]
+fn every_declared_field_occurs() {
+    let vectors = vectors();
+    for protocol in PROTOCOLS {
+        let mut missing: BTreeSet<_> = protocol.fields().iter().map(|field| field.name).collect();
+        for vector in &vectors {
+            let packet = wire::packet::parse(vector.layer(), &vector.bytes);
+            let request = packet.as_ref().and_then(|packet| protocol.decode(packet));
+            for (field, _) in request.iter().flat_map(|request| request.fields()) {
+                missing.remove(field.name);
+            }
+        }
+        assert!(missing.is_empty(), "{protocol:?}: in no vector: {missing:?}");
+    }
+}
+
+/// Keys are easy to type at a prompt and in `jq`.
+fn is_key(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain)
+}

@@ -1,0 +1,135 @@
+//! Bytes in, expected text out; then the same bytes cut and corrupted everywhere.
+
+mod common;
+
+use common::{Vector, invariants, vectors};
+use std::fmt::Write;
+use wire::packet::parse;
+use wire::{PROTOCOLS, Packet, Request, Value};
+
+#[test]
+fn vectors_decode_as_expected() {
+    let mut wrong = String::new();
+    for vector in vectors() {
+        let packet = parse(vector.layer(), &vector.bytes);
+        let request = packet.as_ref().and_then(decode);
+        let told = tell(&vector, packet.as_ref(), request.as_ref());
+        for (what, expected, got) in told.iter().filter(|(_, expected, got)| expected != got) {
+            let _ = writeln!(wrong, "{}: {what}\n  want {expected}\n  got  {got}", vector.name);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn vectors_have_different_names() {
+    let mut names: Vec<_> = vectors().into_iter().map(|vector| vector.name).collect();
+    names.sort();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    assert_eq!(twice, None);
+}
+
+/// However much of a packet was captured, no more is claimed, and what is told is
+/// what the whole packet tells, or less of it.
+#[test]
+fn every_truncation_is_told_and_invents_nothing() {
+    for vector in vectors() {
+        let whole = parse(vector.layer(), &vector.bytes);
+        for len in 0..vector.bytes.len() {
+            let bytes = &vector.bytes[..len];
+            invariants::check_bytes(vector.layer(), bytes);
+            let Some(cut) = parse(vector.layer(), bytes) else { continue };
+            match &whole {
+                Some(whole) => check_cut(&vector, &cut, whole),
+                // The header that says "a later fragment" may be cut off.
+                None => assert!(decode(&cut).is_none(), "{} cut at {len}", vector.name),
+            }
+        }
+    }
+}
+
+fn check_cut(vector: &Vector, cut: &Packet<'_>, whole: &Packet<'_>) {
+    let place = format!("{} with {} bytes of payload", vector.name, cut.payload.len());
+    assert!(cut.payload.len() <= whole.payload.len() || cut.protocol != whole.protocol, "{place}");
+    if cut.payload.len() < whole.payload.len() && cut.ip_len.is_some() {
+        assert!(cut.truncated, "{place}");
+    }
+    let (Some(part), Some(full)) = (decode(cut), decode(whole)) else { return };
+    for (field, value) in part.fields() {
+        assert_eq!(Some(value), full.get(field.name), "{place}: {}", field.name);
+    }
+    if part.fields().count() < full.fields().count() {
+        assert!(!part.faults.is_empty(), "{place}: fields are missing without a fault");
+    }
+}
+
+/// Any one byte may be anything; the fuzz targets go on from here.
+#[test]
+fn every_corrupted_byte_is_survived() {
+    for vector in vectors() {
+        let mut bytes = vector.bytes.clone();
+        for at in 0..bytes.len() {
+            let good = bytes[at];
+            let flips = (0..8).map(|bit| good ^ (1 << bit));
+            for bad in flips.chain([0, 0xff]) {
+                bytes[at] = bad;
+                invariants::check_bytes(vector.layer(), &bytes);
+            }
+            bytes[at] = good;
+        }
+    }
+}
+
+fn decode<'a>(packet: &Packet<'a>) -> Option<Request<'a>> {
+    PROTOCOLS.iter().find_map(|protocol| protocol.decode(packet))
+}
+
+/// What was expected and what came out, by key of the vector file.
+fn tell(
+    vector: &Vector,
+    packet: Option<&Packet<'_>>,
+    request: Option<&Request<'_>>,
+) -> Vec<(&'static str, String, String)> {
+    let faults = request.map(|r| r.faults.iter().map(|f| f.name()).collect::<Vec<_>>().join(" "));
+    let kernel = request.and_then(|r| r.protocol.kernel_part(r)).unwrap_or_default();
+    let fields = request.map(show_fields).unwrap_or_default();
+    vec![
+        ("packet", vector.packet.clone(), packet.map_or("none".into(), show_packet)),
+        ("fields", vector.fields.clone().unwrap_or(fields.clone()), fields),
+        ("faults", vector.faults.clone(), faults.unwrap_or_default()),
+        ("kernel", vector.kernel.clone(), kernel.to_owned()),
+        ("text", vector.text.clone(), request.map_or("none".into(), show_text)),
+    ]
+}
+
+fn show_packet(packet: &Packet<'_>) -> String {
+    let Packet { src, dst, protocol, ttl, payload, ip_len, more_fragments, truncated } = packet;
+    let mut line = format!("{src} > {dst} protocol {protocol} ttl {ttl}");
+    if let Some(len) = ip_len {
+        let _ = write!(line, " len {len}");
+    }
+    let _ = write!(line, " payload {}", payload.len());
+    line += if *more_fragments { " more" } else { "" };
+    line += if *truncated { " truncated" } else { "" };
+    line
+}
+
+fn show_fields(request: &Request<'_>) -> String {
+    let show = |value: &Value<'_>| match value {
+        Value::Number(number) => number.to_string(),
+        Value::Name(name) => (*name).to_owned(),
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::List(texts) => {
+            texts.iter().map(|t| String::from_utf8_lossy(t)).collect::<Vec<_>>().join(",")
+        }
+        Value::Flag(flag) => flag.to_string(),
+    };
+    let fields = request.fields().map(|(field, value)| format!("{}={}", field.name, show(value)));
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+fn show_text(request: &Request<'_>) -> String {
+    let mut line = String::new();
+    request.protocol.describe(request, &mut line).expect("writing to a string");
+    line
+}

@@ -1,0 +1,9 @@
+//! ICMP and ICMPv6 messages, without the headers before them.
+#![no_main]
+
+#[path = "../../crates/wire/tests/common/inputs.rs"]
+mod inputs;
+#[path = "../../crates/wire/tests/common/invariants.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| inputs::icmp(input));
