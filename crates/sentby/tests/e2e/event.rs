@@ -24,8 +24,11 @@ pub struct Event {
     pub ancestors: Option<Vec<String>>,
     pub comm: Option<String>,
     pub comm_hex: Option<String>,
+    pub process_comm: Option<String>,
     pub exe: Option<String>,
     pub exe_hex: Option<String>,
+    #[serde(default)]
+    pub exe_deleted: bool,
     pub cmdline: Option<Vec<String>>,
     pub cmdline_hex: Option<Value>,
     #[serde(default)]
@@ -48,7 +51,8 @@ pub struct Event {
 /// The protocol's own fields.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Icmp {
-    #[serde(rename = "type")]
+    /// Absent for types without a name.
+    #[serde(rename = "type", default)]
     pub kind: String,
     pub type_number: u8,
     pub code: u8,
@@ -90,8 +94,10 @@ impl Event {
         ensure!(self.proto == "icmp", "proto {:?}", self.proto);
         epoch(&self.time)?;
         match self.evidence.as_str() {
+            // Who lives outside sentby's pid namespace has no pid there.
             "task" | "owner" => {
-                ensure!(self.pid.is_some(), "evidence {} without a pid", self.evidence);
+                ensure!(self.pid.is_some() || self.tid.is_none(), "a tid without a pid");
+                ensure!(self.candidates.is_none(), "evidence {} with candidates", self.evidence);
             }
             "procfs" => ensure!(
                 self.pid.is_some() != self.candidates.is_some(),

@@ -151,7 +151,7 @@ fn poked(ctx: &Ctx, spaces: (&Netns, &Netns), args: [&str; 5], kind: &str) -> Re
     Ok(())
 }
 
-const UNREACHABLE: &str = "destination-unreachable";
+const UNREACHABLE: &str = "dest-unreachable";
 
 fn port_unreachable(ctx: &Ctx) -> Result<()> {
     // Fewer than a CPU's backlog holds (net.core.netdev_max_backlog is 1000).

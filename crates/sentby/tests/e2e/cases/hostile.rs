@@ -72,7 +72,12 @@ fn hostile_argv(ctx: &Ctx) -> Result<()> {
     let (done, trace) = see(ctx, ctx.sender("oneshot").args([B4, "91", "1"]).args(args))?;
     let event = event_of(&trace, &done)?;
     check::names(event, &Who::of(&done))?;
-    has_hex(event.cmdline_hex.as_ref(), &done.argv)
+    has_hex(event.cmdline_hex.as_ref(), &done.argv)?;
+    // NDJSON is looked at on terminals, too: what harms there is escaped.
+    let text = trace.text();
+    let bad = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{2028}' | '\u{202e}');
+    ensure!(!text.contains(bad), "a control character in JSON");
+    Ok(())
 }
 
 fn empty_arguments(ctx: &Ctx) -> Result<()> {

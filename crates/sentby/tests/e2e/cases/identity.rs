@@ -30,6 +30,7 @@ fn thread(ctx: &Ctx) -> Result<()> {
     let (living, dead): (Vec<&Event>, Vec<&Event>) =
         events.iter().partition(|e| e.icmp.seq == Some(1));
     check::exactly(&living, &who, &sent, &[1])?;
+    ensure!(living[0].process_comm.as_deref() == Some("thread"), "no name of the process");
     // The leader has exited: it keeps the pid, but /proc shows no executable any more.
     if dead.first().is_some_and(|e| e.exe.is_none()) {
         who.exe = None;
@@ -164,7 +165,7 @@ fn deleted_executable(ctx: &Ctx) -> Result<()> {
     check::names(event, &who)?;
     let exe = event.exe.as_deref().context("no exe")?;
     let path = copy.to_string_lossy();
-    ensure!(exe == path || exe == format!("{path} (deleted)"), "exe {exe:?}");
+    ensure!(exe == path && event.exe_deleted, "exe {exe:?}, deleted: {}", event.exe_deleted);
     Ok(())
 }
 

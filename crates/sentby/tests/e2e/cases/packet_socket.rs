@@ -34,12 +34,11 @@ fn packet(ctx: &Ctx, mode: &str) -> Result<()> {
     let trace = tracer.stop()?;
     let sent = Sent { iface: Some("a0"), id: Some(21), len: Some(len), ..Sent::echo(src, B4) };
     let events = trace.within(&[&pair.a, &pair.b]);
-    check::exactly(&events, &Who::of(&done), &sent, &[1, 2, 3, 4, 5])?;
     if !["vlan", "qinq"].contains(&mode) {
         let counted = pair.b.counted("request")?;
-        ensure!(counted == 5, "the peer counted {counted}");
+        ensure!(counted == 5, "the sender is wrong: the peer counted {counted}");
     }
-    Ok(())
+    check::exactly(&events, &Who::of(&done), &sent, &[1, 2, 3, 4, 5])
 }
 
 fn nping(ctx: &Ctx) -> Result<()> {
@@ -52,7 +51,8 @@ fn nping(ctx: &Ctx) -> Result<()> {
     let events = trace.within(&[&pair.a, &pair.b]);
     let counted = pair.b.counted("request")?;
     ensure!(counted == 3, "the peer counted {counted}");
-    check::count_distinct(&events, 3)?;
+    // nping counts sends and not packets: its numbers may repeat.
+    ensure!(events.len() == 3, "{} events, not 3", events.len());
     let sent = Sent { id: Some(22), ..Sent::echo(A4, B4) };
     let who = Who::of(&done);
     events.iter().try_for_each(|e| check::names(e, &who).and_then(|()| check::carries(e, &sent)))

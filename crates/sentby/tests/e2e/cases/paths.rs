@@ -167,14 +167,19 @@ fn neighbour_not_known_yet(ctx: &Ctx) -> Result<()> {
     let trace = tracer.stop()?;
     let events = trace.within(&[&pair.a, &pair.b]);
     check::count_distinct(&events, 3)?;
+    let cgroup = events[2].cgroup.clone();
     for event in events {
         check::carries(event, &Sent { id: Some(55), ..Sent::echo(A4, B4) })?;
         // The first packet leaves in the softirq of the neighbour's answer. At the device
-        // alone, nothing was seen of its sender before: then nobody, never somebody else.
+        // alone, nothing was seen of its sender before: /proc may tell, or nobody.
         let first = event.hook == "net_dev_queue" && event.icmp.seq == Some(1);
-        if !(first && event.evidence == "unknown") {
-            check::names(event, &Who::of(&ping))?;
+        match event.evidence.as_str() {
+            "unknown" if first => continue,
+            "procfs" if first => ensure!(event.pid == Some(ping.pid), "{:?}", event.pid),
+            _ => check::names(event, &Who::of(&ping))?,
         }
+        // Wherever facts come from, they are the same.
+        ensure!(event.cgroup == cgroup, "cgroup {:?}, elsewhere {cgroup:?}", event.cgroup);
     }
     Ok(())
 }
