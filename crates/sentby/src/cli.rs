@@ -97,7 +97,7 @@ pub struct CaptureArgs {
     pub backend: String,
 
     /// Use these hooks and no others (`sentby doctor` lists them)
-    #[arg(long = "hook", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "hook", value_name = "NAME", value_delimiter = ',', value_parser = hook_names())]
     pub hooks: Vec<String>,
 
     /// BTF of the running kernel, for kernels that carry none
@@ -209,6 +209,10 @@ fn protocol_names() -> Vec<&'static str> {
 
 fn backend_names() -> Vec<&'static str> {
     std::iter::once("auto").chain(BACKENDS.iter().map(|b| b.name())).collect()
+}
+
+fn hook_names() -> Vec<&'static str> {
+    BACKENDS.iter().flat_map(|b| b.hooks()).collect()
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
