@@ -29,6 +29,7 @@ mod proc;
 mod senders;
 mod topology;
 mod tracer;
+mod turn;
 mod watchdog;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -135,8 +136,10 @@ fn wants(case: &Case, hook: &Hook) -> bool {
 fn trial(env: &'static Env, case: &'static Case, hook: Hook, skipped: Skipped) -> Trial {
     let name = format!("{hook}::{}", case.name);
     Trial::ignorable_test(name.clone(), move || {
+        let fail = |e: anyhow::Error| Failed::from(format!("{e:#}"));
+        let _turn = turn::Turn::wait().map_err(fail)?;
         let _guard = watchdog::Guard::new(&name);
-        let ctx = Ctx::new(env, hook, &name).map_err(|e| Failed::from(format!("{e:#}")))?;
+        let ctx = Ctx::new(env, hook, &name).map_err(fail)?;
         let result = can_run(&ctx, case).and_then(|()| {
             // A panic is a failure with notes like any other.
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&ctx)))

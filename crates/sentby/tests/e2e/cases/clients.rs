@@ -108,7 +108,7 @@ fn traceroute(ctx: &Ctx) -> Result<()> {
 }
 
 fn mtr(ctx: &Ctx) -> Result<()> {
-    let args = ["--report", "-n", "-c", "3", "-i", "0.1", B4];
+    let args = ["--report", "-n", "-c", "3", "-i", "0.1", "-G", "0.5", B4];
     let (mtr, events) = observe(ctx, "mtr", &args)?;
     // A helper does the sending: a child of the program that was started.
     let pid = events.first().and_then(|e| e.pid).context("no event with a pid")?;
