@@ -159,19 +159,22 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true);
     for protocol in PROTOCOLS {
-        let trace = Command::new(protocol.name()).about(protocol.about());
-        command = command.subcommand(TraceArgs::augment_args(trace));
+        command = command.subcommand(trace(protocol.name(), protocol.about()));
     }
-    let all = Command::new("all").about("Everything above at once");
-    let doctor = Command::new("doctor")
+    let doctor = DoctorArgs::augment_args(Command::new("doctor"))
         .about("What this machine allows: backends, hooks, and what to do about the rest");
     let launch = Command::new("__launch")
         .hide(true)
         .arg(clap::arg!(<COMMAND> ...).last(true).value_parser(clap::value_parser!(OsString)));
     command
-        .subcommand(TraceArgs::augment_args(all))
-        .subcommand(DoctorArgs::augment_args(doctor))
+        .subcommand(trace("all", "Everything above at once"))
+        .subcommand(doctor)
         .subcommand(launch)
+}
+
+fn trace(name: &'static str, about: &'static str) -> Command {
+    // The derived arguments bring the about of their struct; ours comes after.
+    TraceArgs::augment_args(Command::new(name)).about(about).long_about(None)
 }
 
 /// Reads the command line; prints help or a usage error and exits if there is no more to do.
@@ -240,7 +243,7 @@ fn buffer_size(text: &str) -> Result<usize, String> {
 mod tests {
     use super::*;
 
-    fn trace(words: &[&str]) -> Result<Task, clap::Error> {
+    fn parsed(words: &[&str]) -> Result<Task, clap::Error> {
         command().try_get_matches_from(words).and_then(|m| task(&m))
     }
 
@@ -250,9 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn help_says_what_each_command_does() {
+        let help = command().render_help().to_string();
+        for protocol in PROTOCOLS {
+            assert!(help.contains(protocol.about()), "{help}");
+        }
+        assert!(!help.contains("Options of"), "{help}");
+    }
+
+    #[test]
     fn a_command_may_have_options_of_its_own() {
         let Ok(Task::Trace(protocols, args)) =
-            trace(&["sentby", "icmp", "-c", "3", "--", "ping", "-c1", "192.0.2.1"])
+            parsed(&["sentby", "icmp", "-c", "3", "--", "ping", "-c1", "192.0.2.1"])
         else {
             panic!("not a trace");
         };
@@ -291,7 +303,7 @@ mod tests {
             &["sentby", "pigeon"],
             &["sentby", "icmp", "-q", "-v"],
         ] {
-            assert!(trace(words).is_err(), "{words:?}");
+            assert!(parsed(words).is_err(), "{words:?}");
         }
     }
 }
