@@ -12,6 +12,7 @@
 //! | `SENTBY_E2E_HOOKS` | comma-separated: only these hooks (also `auto`, `all`); one that cannot be used fails |
 //! | `SENTBY_E2E_SCALE` | factor on packet counts (0.1 in a slow guest) |
 //! | `SENTBY_E2E_SLOW` | factor on time limits |
+//! | `SENTBY_E2E_SPREAD` | a number N: each case with one hook only, the N-th in turn (guests) |
 //! | `SENTBY_E2E_SENDERS` | folder of senders built elsewhere |
 //! | `SENTBY_E2E_STRICT` | 1: a missing tool fails instead of skipping |
 //!
@@ -68,9 +69,14 @@ fn run(args: &Arguments) -> Result<ExitCode> {
     let hooks = hooks(env)?;
     let skipped = Skipped::default();
     let mut trials = Vec::new();
+    let spread = spread()?;
     for hook in &hooks {
-        for case in cases::all().filter(|c| wants(c, hook)) {
-            trials.push(trial(env, case, hook.clone(), skipped.clone()));
+        for (index, case) in cases::all().enumerate() {
+            let chosen =
+                spread.is_none_or(|n| spread_over(env, case, &hooks, index + n) == Some(hook));
+            if wants(case, hook) && chosen {
+                trials.push(trial(env, case, hook.clone(), skipped.clone()));
+            }
         }
     }
     watchdog::start(env.slow);
@@ -130,6 +136,24 @@ fn wants(case: &Case, hook: &Hook) -> bool {
         Hooks::Auto => *hook == Hook::Auto,
         Hooks::Each => *hook != Hook::All,
         Hooks::EachAndAll => true,
+    }
+}
+
+fn spread() -> Result<Option<usize>> {
+    let Ok(text) = std::env::var("SENTBY_E2E_SPREAD") else { return Ok(None) };
+    Ok(Some(text.parse().with_context(|| format!("SENTBY_E2E_SPREAD={text}"))?))
+}
+
+/// The one hook a case runs with when cases are spread: its turn among those that want
+/// it and can see it. Over several guests, each with another N, every case meets
+/// nearly every hook.
+fn spread_over<'a>(env: &Env, case: &Case, hooks: &'a [Hook], turn: usize) -> Option<&'a Hook> {
+    let able = |h: &&Hook| wants(case, h) && case.sees.iter().all(|what| h.sees(&env.doctor, what));
+    let able: Vec<&Hook> = hooks.iter().filter(able).collect();
+    match able.is_empty() {
+        // Nobody can: the first says so.
+        true => hooks.iter().find(|h| wants(case, h)),
+        false => Some(able[turn % able.len()]),
     }
 }
 
