@@ -30,12 +30,10 @@ impl Lookup for Here {
     }
 
     fn interfaces(&self) -> Option<Vec<String>> {
-        let entries = fs::read_dir("/sys/class/net").ok()?.flatten();
-        let mut names: Vec<_> = entries
-            // `bonding_masters` is a file among them.
-            .filter(|e| e.path().is_dir())
-            .map(|e| e.file_name().to_string_lossy().into_owned())
-            .collect();
+        // Not /sys/class/net: that shows the namespace of whoever mounted it.
+        let table = fs::read_to_string("/proc/self/net/dev").ok()?;
+        let names = table.lines().filter_map(|l| l.split_once(':'));
+        let mut names: Vec<_> = names.map(|(name, _)| name.trim().to_owned()).collect();
         names.sort();
         Some(names)
     }

@@ -137,7 +137,9 @@ fn process(bytes: &[u8], reading: &Reading) -> Option<Item> {
         argv: has(process_flag::SENTBY_HAS_ARGV)
             .then(|| trim(argv.get(..r.argv_len as usize).unwrap_or(argv))),
         argv_truncated: has(process_flag::SENTBY_ARGV_CUT),
-        cgroup: has(process_flag::SENTBY_HAS_CGROUP)
+        // The root says nothing: where cgroup v1 is in use everyone is in it, and
+        // /proc tells more.
+        cgroup: (has(process_flag::SENTBY_HAS_CGROUP) && r.cgroup_len > 0)
             .then(|| path(&r.cgroup, r.cgroup_len, has(process_flag::SENTBY_CGROUP_CUT))),
         inner_pid: (r.inner_pid != pid && r.inner_pid != 0).then_some(r.inner_pid),
     };
