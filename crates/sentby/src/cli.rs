@@ -97,7 +97,7 @@ pub struct CaptureArgs {
     pub backend: String,
 
     /// Use these hooks and no others (`sentby doctor` lists them)
-    #[arg(long = "hook", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "hook", value_name = "NAME", value_delimiter = ',', value_parser = hook_names())]
     pub hooks: Vec<String>,
 
     /// BTF of the running kernel, for kernels that carry none
@@ -211,10 +211,16 @@ fn backend_names() -> Vec<&'static str> {
     std::iter::once("auto").chain(BACKENDS.iter().map(|b| b.name())).collect()
 }
 
+fn hook_names() -> Vec<&'static str> {
+    BACKENDS.iter().flat_map(|b| b.hooks()).collect()
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<jiff::SignedDuration, _> = text.parse();
     let duration = parsed.ok().and_then(|d| Duration::try_from(d).ok());
-    duration.filter(|d| !d.is_zero()).ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
+    duration
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
 }
 
 fn buffer_size(text: &str) -> Result<usize, String> {

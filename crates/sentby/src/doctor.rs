@@ -66,7 +66,8 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
     };
     let mut hooks = backend.check(host, &trial_plan(false));
     for hook in hooks.iter_mut().filter(|h| h.refusal.is_none()) {
-        let tried = try_open(backend, host, &trial_plan(false), &options(vec![hook.name.to_owned()]));
+        let tried =
+            try_open(backend, host, &trial_plan(false), &options(vec![hook.name.to_owned()]));
         hook.refusal = tried.err().map(|why| crate::capture::Refusal { why, help: None });
     }
     let chosen = try_open(backend, host, &trial_plan(false), &options(Vec::new()));
@@ -176,8 +177,7 @@ fn finding_json(finding: &Finding) -> Value {
     });
     match &finding.chosen {
         Ok(hooks) => {
-            backend["uses"] =
-                hooks.iter().map(|(h, s)| (h.to_string(), json!(names(s)))).collect();
+            backend["uses"] = hooks.iter().map(|(h, s)| (h.to_string(), json!(names(s)))).collect();
         }
         Err(why) => backend["reason"] = json!(why),
     }

@@ -30,6 +30,7 @@ pub enum Evidence {
 
 impl Evidence {
     /// Every evidence, strongest first.
+    #[cfg(test)]
     pub const ALL: [Evidence; 6] = [
         Evidence::Task,
         Evidence::Owner,
@@ -161,13 +162,6 @@ pub struct Process {
 
 /// Longest ancestry that is kept.
 pub const MAX_ANCESTORS: usize = 8;
-
-impl Process {
-    /// The arguments, one by one.
-    pub fn args(&self) -> Option<impl Iterator<Item = &[u8]>> {
-        self.argv.as_ref().map(|a| a.split(|b| *b == 0))
-    }
-}
 
 /// What a backend delivers.
 #[derive(Clone, Debug)]

@@ -2,11 +2,15 @@
 //! attached, and starts when they are live. So nothing it sends is missed.
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Access, access};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
 };
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +29,14 @@ impl Waiting {
     /// Starts a copy of this program that stops itself and later becomes the command.
     pub fn new(words: &[OsString]) -> Result<Waiting> {
         let name = words.first().cloned().unwrap_or_default();
+        find(&name, std::env::var_os("PATH").as_deref())?;
         let child = Command::new("/proc/self/exe")
             .arg0("sentby")
             .arg("__launch")
             .arg("--")
             .args(words)
+            // Our stdout carries events and nothing else.
+            .stdout(io::stderr().as_fd().try_clone_to_owned()?)
             .spawn()
             .with_context(|| format!("starting {}", name.display()))?;
         let waiting = Waiting { child, name };
@@ -64,6 +71,18 @@ impl Waiting {
     }
 }
 
+/// Finds a program as the shell does, so that a typing error is told before anything
+/// is attached.
+fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf> {
+    let places: Vec<PathBuf> = match name.as_encoded_bytes().contains(&b'/') {
+        true => vec![PathBuf::from(name)],
+        false => std::env::split_paths(path.unwrap_or_default()).map(|p| p.join(name)).collect(),
+    };
+    let runs = |p: &PathBuf| p.is_file() && access(p, Access::EXEC_OK).is_ok();
+    let found = places.into_iter().find(runs);
+    found.with_context(|| format!("running {}: no such program", name.display()))
+}
+
 fn report(name: &OsStr, status: ExitStatus) {
     let name = name.display();
     match (status.code(), status.signal()) {
@@ -86,4 +105,19 @@ pub fn become_command(words: &[OsString]) -> i32 {
     let error = Command::new(name).args(args).exec();
     eprintln!("sentby: running {}: {error}", name.display());
     CANNOT_RUN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_as_the_shell_finds_them() {
+        let path = OsStr::new("/nonexistent:/usr/bin:/bin");
+        assert!(find(OsStr::new("sh"), Some(path)).is_ok());
+        assert!(find(OsStr::new("/bin/sh"), None).is_ok());
+        for missing in ["no-such-program", "/etc/passwd", "/bin", ""] {
+            assert!(find(OsStr::new(missing), Some(path)).is_err(), "{missing}");
+        }
+    }
 }

@@ -7,8 +7,8 @@
 //! One thread, one direction. The reader thread in front of it (capture/reader.rs)
 //! and the kernel in front of that never wait for anything that flows back.
 
-use crate::capture::reader::{Message, Reader};
 use crate::capture::Counts;
+use crate::capture::reader::{Message, Reader};
 use crate::enrich::Enricher;
 use crate::event::{Batch, Capture, Item};
 use crate::filter::Filter;

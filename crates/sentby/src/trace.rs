@@ -43,7 +43,9 @@ pub fn run(protocols: Vec<&'static dyn Protocol>, args: &TraceArgs) -> Result<()
     let reader = match open(&args.capture, &filter.plan(&protocols), &args.output) {
         Ok(reader) => reader,
         Err(e) => {
-            command.map(Waiting::abandon);
+            if let Some(command) = command {
+                command.abandon();
+            }
             return Err(e);
         }
     };
@@ -99,7 +101,9 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
                 }
                 return Ok(reader);
             }
-            Err(e) => refusals.push(format!("the {} backend cannot be used: {e:#}", backend.name())),
+            Err(e) => {
+                refusals.push(format!("the {} backend cannot be used: {e:#}", backend.name()))
+            }
         }
     }
     Err(anyhow!("{}; `sentby doctor` tells more", refusals.join("; ")))

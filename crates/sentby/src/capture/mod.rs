@@ -30,6 +30,9 @@ pub trait Backend: Sync {
     /// The name users choose it by.
     fn name(&self) -> &'static str;
 
+    /// The names of its hooks.
+    fn hooks(&self) -> Vec<&'static str>;
+
     /// What the facts say about each of its hooks, for this plan. Pure.
     fn check(&self, host: &Host, plan: &Plan) -> Vec<HookCheck>;
 
@@ -100,6 +103,7 @@ pub enum Sender {
 
 impl Sender {
     /// Every kind.
+    #[cfg(test)]
     pub const ALL: [Sender; 4] =
         [Sender::Process, Sender::Kernel, Sender::Forwarded, Sender::PacketSocket];
 

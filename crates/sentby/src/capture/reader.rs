@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -119,10 +119,7 @@ fn read_until_stopped(
         if last {
             source.detach();
         }
-        let mut batch = match used.try_recv() {
-            Ok(batch) => batch,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Batch::default(),
-        };
+        let mut batch = used.try_recv().unwrap_or_default();
         source.next(&mut batch, if last { Duration::ZERO } else { POLL })?;
         if !batch.items.is_empty() && tx.send(Message::Batch(batch)).is_err() {
             return Ok(());

@@ -16,7 +16,9 @@ fn below(pids: &[u32], parents: &HashMap<u32, u32>) -> BTreeSet<u32> {
     let mut found: BTreeSet<u32> = pids.iter().copied().collect();
     loop {
         let known = found.len();
-        found.extend(parents.iter().filter(|(_, p)| found.contains(p)).map(|(c, _)| *c).collect::<Vec<_>>());
+        found.extend(
+            parents.iter().filter(|(_, p)| found.contains(p)).map(|(c, _)| *c).collect::<Vec<_>>(),
+        );
         if found.len() == known {
             return found;
         }

@@ -2,9 +2,7 @@
 
 use crate::host::{Cgroup2, Host};
 use anyhow::{Context, Result, bail};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 

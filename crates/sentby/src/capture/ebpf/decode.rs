@@ -1,7 +1,7 @@
 //! Records of the kernel side, as items of a batch.
 
 use super::skeleton::types::{
-    sentby_evidence as ev, sentby_flag as flag, sentby_kind as kind, sentby_packet,
+    sentby_evidence as ev, sentby_flag as flag, sentby_kind as record_kind, sentby_packet,
     sentby_process, sentby_process_flag as process_flag,
 };
 use crate::event::{
@@ -27,10 +27,17 @@ fn since_epoch(ns: u64, offset: i64) -> u64 {
 }
 
 /// Appends a record to a batch; `false` when it is none this version knows.
-pub fn record(bytes: &[u8], reading: &Reading, hook_names: &[&'static str], batch: &mut Batch) -> bool {
+pub fn record(
+    bytes: &[u8],
+    reading: &Reading,
+    hook_names: &[&'static str],
+    batch: &mut Batch,
+) -> bool {
     let item = match bytes.first().map(|k| u32::from(*k)) {
-        Some(k) if k == kind::SENTBY_KIND_PACKET.0 => packet(bytes, reading, hook_names, batch),
-        Some(k) if k == kind::SENTBY_KIND_PROCESS.0 => process(bytes, reading),
+        Some(k) if k == record_kind::SENTBY_KIND_PACKET.0 => {
+            packet(bytes, reading, hook_names, batch)
+        }
+        Some(k) if k == record_kind::SENTBY_KIND_PROCESS.0 => process(bytes, reading),
         _ => None,
     };
     match item {
@@ -195,10 +202,10 @@ mod tests {
         let reading = Reading { monotonic: 0, boot: 0, follows: false };
         let mut batch = Batch::default();
         let mut bytes = vec![0xffu8; size_of::<sentby_process>() + 512];
-        bytes[0] = kind::SENTBY_KIND_PROCESS.0 as u8;
+        bytes[0] = record_kind::SENTBY_KIND_PROCESS.0 as u8;
         assert!(record(&bytes, &reading, &["cgroup_skb"], &mut batch));
         let mut bytes = vec![0xffu8; size_of::<sentby_packet>()];
-        bytes[0] = kind::SENTBY_KIND_PACKET.0 as u8;
+        bytes[0] = record_kind::SENTBY_KIND_PACKET.0 as u8;
         assert!(!record(&bytes, &reading, &["cgroup_skb"], &mut batch), "hook 255");
         bytes[1] = 0;
         assert!(record(&bytes, &reading, &["cgroup_skb"], &mut batch));

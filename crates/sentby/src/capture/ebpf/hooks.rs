@@ -205,8 +205,12 @@ mod tests {
     #[test]
     fn every_sender_has_exactly_one_hook_whatever_is_usable() {
         for mask in 0..16u32 {
-            let usable: Vec<&str> =
-                ALL.iter().enumerate().filter(|(i, _)| mask & (1 << i) != 0).map(|(_, n)| *n).collect();
+            let usable: Vec<&str> = ALL
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| mask & (1 << i) != 0)
+                .map(|(_, n)| *n)
+                .collect();
             let choice = choose(&usable, &Sender::ALL);
             for sender in Sender::ALL {
                 let hooks = hook_of(&choice, sender);
@@ -225,10 +229,7 @@ mod tests {
         let choice = choose(&ALL, &[Sender::Process, Sender::PacketSocket]);
         assert_eq!(
             choice.hooks,
-            [
-                ("cgroup_skb", vec![Sender::Process]),
-                ("net_dev_queue", vec![Sender::PacketSocket])
-            ]
+            [("cgroup_skb", vec![Sender::Process]), ("net_dev_queue", vec![Sender::PacketSocket])]
         );
     }
 

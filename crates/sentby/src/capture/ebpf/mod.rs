@@ -27,12 +27,13 @@ pub use log::catch as catch_libbpf_messages;
 use super::{Backend, HookCheck, Opened, Options, Sender};
 use crate::host::Host;
 use crate::plan::Plan;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use hooks::Choice;
 use libbpf_rs::MapType;
 use load::{Attached, Job, LoadError};
 use softirq::Signal;
 use source::{EbpfSource, Transport};
+use std::fs::File;
 
 /// The eBPF backend.
 pub struct Ebpf;
@@ -42,11 +43,18 @@ impl Backend for Ebpf {
         "ebpf"
     }
 
+    fn hooks(&self) -> Vec<&'static str> {
+        hooks::HOOKS.iter().map(|h| h.name).collect()
+    }
+
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
         hooks::check(host)
     }
 
     fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
+        if let Some(path) = &options.btf {
+            File::open(path).with_context(|| format!("reading --btf {}", path.display()))?;
+        }
         let mut attempt = Attempt {
             signal: softirq::signal(host, options.btf.as_deref()),
             ring: !options.perf_buffer && MapType::RingBuf.is_supported().unwrap_or(false),
@@ -147,10 +155,9 @@ impl Attempt {
 fn usable(host: &Host, options: &Options) -> Result<Vec<&'static str>> {
     let checks = hooks::check(host);
     for name in &options.hooks {
-        let check = checks.iter().find(|c| c.name == name).ok_or_else(|| {
-            let known: Vec<_> = checks.iter().map(|c| c.name).collect();
-            anyhow!("there is no hook {name}; the ebpf backend has {}", known.join(", "))
-        })?;
+        let Some(check) = checks.iter().find(|c| c.name == name) else {
+            bail!("it has no hook {name}");
+        };
         if let Some(refusal) = &check.refusal {
             bail!("the hook {name} cannot be used: {refusal}");
         }

@@ -2,8 +2,8 @@
 
 use super::skeleton::types::sentby_signal;
 use crate::host::Host;
-use libbpf_rs::btf::types::{DataSec, Struct, Var};
 use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::{DataSec, Struct, Var};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -100,7 +100,8 @@ fn has_member(btf: &Btf<'_>, name: &str, member: &str) -> bool {
 /// section: `pcpu_hot` is also the name of a struct.
 fn per_cpu(btf: &Btf<'_>, name: &str) -> Option<i64> {
     let section = btf.type_by_name::<DataSec<'_>>(".data..percpu")?;
-    let named = |id| btf.type_by_id::<Var<'_>>(id).and_then(|v| v.name()).is_some_and(|n| n == name);
+    let named =
+        |id| btf.type_by_id::<Var<'_>>(id).and_then(|v| v.name()).is_some_and(|n| n == name);
     section.iter().find(|v| named(v.ty)).map(|v| i64::from(v.offset))
 }
 

@@ -7,7 +7,9 @@ use crate::capture::{Counts, Source};
 use crate::event::Batch;
 use crate::ledger::HookCount;
 use anyhow::{Context, Result};
-use libbpf_rs::{Link, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{
+    Link, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder,
+};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -132,8 +134,12 @@ impl Source for EbpfSource {
         }
         let read = match &self.buffer {
             // poll() returns early only for forced wake-ups: look at the rest as well.
-            Buffer::Ring(ring) => interrupted_is_fine(ring.poll(wait)).and_then(|()| ring.consume()),
-            Buffer::Perf(perf) => interrupted_is_fine(perf.poll(wait)).and_then(|()| perf.consume()),
+            Buffer::Ring(ring) => {
+                interrupted_is_fine(ring.poll(wait)).and_then(|()| ring.consume())
+            }
+            Buffer::Perf(perf) => {
+                interrupted_is_fine(perf.poll(wait)).and_then(|()| perf.consume())
+            }
         };
         std::mem::swap(&mut self.sink.borrow_mut().batch, batch);
         read.context("reading the kernel's buffer")

@@ -1,0 +1,42 @@
+//! The cases: one file per theme, one line per case in each file's slice.
+
+mod bystander;
+mod clients;
+mod errors;
+mod filters;
+mod flood;
+mod hostile;
+mod identity;
+mod leftovers;
+mod lifecycle;
+mod oneshot;
+mod packet_socket;
+mod paths;
+mod shapes;
+mod sharing;
+mod text;
+
+use crate::ctx::Case;
+
+/// All of them, quick and basic ones first.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        clients::CASES,
+        shapes::CASES,
+        packet_socket::CASES,
+        identity::CASES,
+        sharing::CASES,
+        paths::CASES,
+        filters::CASES,
+        hostile::CASES,
+        text::CASES,
+        lifecycle::CASES,
+        errors::CASES,
+        leftovers::CASES,
+        oneshot::CASES,
+        bystander::CASES,
+        flood::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}

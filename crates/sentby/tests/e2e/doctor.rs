@@ -1,0 +1,72 @@
+//! What `sentby doctor --json` says this kernel allows.
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::path::Path;
+use std::process::Command;
+
+/// The report, as far as the harness needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Doctor {
+    pub kernel: Kernel,
+    pub backends: Vec<Backend>,
+}
+
+/// See [`Doctor`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Kernel {
+    pub release: String,
+}
+
+/// See [`Doctor`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Backend {
+    pub usable: bool,
+    #[serde(default)]
+    pub hooks: Vec<HookReport>,
+}
+
+/// See [`Doctor`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct HookReport {
+    pub name: String,
+    pub usable: bool,
+    #[serde(default)]
+    pub sees: Vec<String>,
+    pub reason: Option<String>,
+}
+
+impl Doctor {
+    /// Asks the binary.
+    pub fn ask(bin: &Path) -> Result<Self> {
+        let output = Command::new(bin)
+            .args(["doctor", "--json"])
+            .output()
+            .with_context(|| format!("run {} doctor", bin.display()))?;
+        ensure!(
+            output.status.success(),
+            "`{} doctor --json` {}: {}",
+            bin.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).context("the doctor's JSON")
+    }
+
+    /// All hooks of all backends.
+    pub fn hooks(&self) -> impl Iterator<Item = &HookReport> {
+        self.backends.iter().flat_map(|b| &b.hooks)
+    }
+
+    /// Hooks that can be used here.
+    pub fn usable(&self) -> impl Iterator<Item = &HookReport> {
+        self.backends.iter().filter(|b| b.usable).flat_map(|b| &b.hooks).filter(|h| h.usable)
+    }
+
+    /// Major and minor version of the kernel.
+    pub fn kernel_version(&self) -> (u32, u32) {
+        let mut numbers = self.kernel.release.split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        (next(), next())
+    }
+}

@@ -1,0 +1,186 @@
+//! End-to-end tests: real senders, real kernels, every hook that the kernel allows.
+//!
+//! Each case × each hook is a trial of its own (`cgroup_skb::ping_v4`). Trials run one
+//! after the other, since they measure the whole machine, each in network namespaces
+//! of its own. Needs root; touches nothing outside its namespaces.
+//!
+//!     cargo test --release --test e2e [-- FILTER]
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `SENTBY_BIN` | the program under test (else the one cargo has just built) |
+//! | `SENTBY_E2E_HOOKS` | comma-separated: only these hooks (also `auto`, `all`); one that cannot be used fails |
+//! | `SENTBY_E2E_SCALE` | factor on packet counts (0.1 in a slow guest) |
+//! | `SENTBY_E2E_SLOW` | factor on time limits |
+//! | `SENTBY_E2E_SENDERS` | folder of senders built elsewhere |
+//! | `SENTBY_E2E_STRICT` | 1: a missing tool fails instead of skipping |
+//!
+//! A trial that cannot run says why, in its own line and again at the end.
+#![allow(clippy::missing_docs_in_private_items)]
+
+mod cases;
+mod cgroup;
+mod check;
+mod ctx;
+mod doctor;
+mod event;
+mod netns;
+mod proc;
+mod senders;
+mod topology;
+mod tracer;
+mod turn;
+mod watchdog;
+
+use anyhow::{Context, Result, bail, ensure};
+use ctx::{Case, Ctx, Env, Hook, Hooks, Skip};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+/// Trials that could not run, and why.
+type Skipped = Arc<Mutex<Vec<(String, String)>>>;
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    match run(&args) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("e2e: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Arguments) -> Result<ExitCode> {
+    let strict = std::env::var_os("SENTBY_E2E_STRICT").is_some_and(|v| v == "1");
+    // SAFETY: geteuid has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        ensure!(!strict, "needs root");
+        let why = "needs root: sudo -E env PATH=\"$PATH\" cargo test --release --test e2e";
+        let trial = Trial::ignorable_test("e2e", move || Ok(Completion::ignored_with(why)));
+        return Ok(libtest_mimic::run(args, vec![trial]).exit_code());
+    }
+    netns::sweep();
+    let env: &'static Env = Box::leak(Box::new(environment(strict)?));
+    let hooks = hooks(env)?;
+    let skipped = Skipped::default();
+    let mut trials = Vec::new();
+    for hook in &hooks {
+        for case in cases::all().filter(|c| wants(c, hook)) {
+            trials.push(trial(env, case, hook.clone(), skipped.clone()));
+        }
+    }
+    watchdog::start(env.slow);
+    let conclusion = libtest_mimic::run(args, trials);
+    if !args.list {
+        summary(env, &skipped);
+    }
+    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(&env.tag));
+    Ok(conclusion.exit_code())
+}
+
+fn environment(strict: bool) -> Result<Env> {
+    let bin = std::env::var_os("SENTBY_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_sentby")), PathBuf::from);
+    ensure!(bin.is_file(), "{} is missing: build it, or set SENTBY_BIN", bin.display());
+    Ok(Env {
+        doctor: doctor::Doctor::ask(&bin)?,
+        bin: bin.canonicalize()?,
+        senders: senders::build()?,
+        scale: factor("SENTBY_E2E_SCALE")?,
+        slow: factor("SENTBY_E2E_SLOW")?,
+        strict,
+        tag: netns::run_tag(),
+    })
+}
+
+fn factor(name: &str) -> Result<f64> {
+    let Ok(text) = std::env::var(name) else { return Ok(1.0) };
+    let value: f64 = text.parse().with_context(|| format!("{name}={text}"))?;
+    ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
+    Ok(value)
+}
+
+/// The hooks to run with: those asked for, else all usable ones and sentby's choice.
+fn hooks(env: &Env) -> Result<Vec<Hook>> {
+    let usable: Vec<&str> = env.doctor.usable().map(|h| h.name.as_str()).collect();
+    ensure!(!usable.is_empty(), "the doctor finds no usable hook: {:?}", env.doctor);
+    let mut found = vec![Hook::Auto];
+    if usable.len() > 1 {
+        found.push(Hook::All);
+    }
+    found.extend(usable.iter().map(|name| Hook::Named((*name).to_owned())));
+    let Ok(wanted) = std::env::var("SENTBY_E2E_HOOKS") else { return Ok(found) };
+    let mut chosen = Vec::new();
+    for name in wanted.split(',').filter(|n| !n.is_empty()) {
+        match found.iter().find(|h| h.to_string() == name) {
+            Some(hook) => chosen.push(hook.clone()),
+            None if name == "all" => {}
+            None => bail!("SENTBY_E2E_HOOKS: {name} cannot be used here ({usable:?} can)"),
+        }
+    }
+    Ok(chosen)
+}
+
+fn wants(case: &Case, hook: &Hook) -> bool {
+    match case.hooks {
+        Hooks::Auto => *hook == Hook::Auto,
+        Hooks::Each => *hook != Hook::All,
+        Hooks::EachAndAll => true,
+    }
+}
+
+fn trial(env: &'static Env, case: &'static Case, hook: Hook, skipped: Skipped) -> Trial {
+    let name = format!("{hook}::{}", case.name);
+    Trial::ignorable_test(name.clone(), move || {
+        let fail = |e: anyhow::Error| Failed::from(format!("{e:#}"));
+        let _turn = turn::Turn::wait().map_err(fail)?;
+        let _guard = watchdog::Guard::new(&name);
+        let ctx = Ctx::new(env, hook, &name).map_err(fail)?;
+        let result = can_run(&ctx, case).and_then(|()| {
+            // A panic is a failure with notes like any other.
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&ctx)))
+                .unwrap_or_else(|_| bail!("panicked"))
+        });
+        match result {
+            Ok(()) => {
+                let _ = std::fs::remove_dir_all(ctx.dir());
+                Ok(Completion::Completed)
+            }
+            Err(e) => match e.downcast_ref::<Skip>() {
+                Some(Skip(why)) => {
+                    lock(&skipped).push((name, why.clone()));
+                    Ok(Completion::ignored_with(why))
+                }
+                None => Err(format!("{e:#}\n{}", ctx.notes().text()).into()),
+            },
+        }
+    })
+}
+
+fn can_run(ctx: &Ctx, case: &Case) -> Result<()> {
+    for what in case.sees {
+        if !ctx.hook.sees(&ctx.env.doctor, what) {
+            return Err(ctx::skip(format!("{} does not see: {what}", ctx.hook)));
+        }
+    }
+    case.tools.iter().try_for_each(|tool| ctx.tool(tool).map(drop))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What did not run: nothing is silently green.
+fn summary(env: &Env, skipped: &Skipped) {
+    println!("kernel {}, {}", env.doctor.kernel.release, env.bin.display());
+    for hook in env.doctor.hooks().filter(|h| !env.doctor.usable().any(|u| u.name == h.name)) {
+        println!("no trials with {}: {}", hook.name, hook.reason.as_deref().unwrap_or("unusable"));
+    }
+    for (name, why) in lock(skipped).iter() {
+        println!("skipped {name}: {why}");
+    }
+}
