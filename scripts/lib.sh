@@ -15,15 +15,13 @@ as_root() {
     fi
 }
 
-# Builds the program and its end-to-end tests; sets E2E and SENTBY_BIN to their paths.
+# Builds the end-to-end tests and with them the program; sets E2E and SENTBY_BIN.
 build_e2e() {
-    cargo build --release --locked -p sentby || return
-    # Human-readable errors on stderr, paths on stdout.
+    # Errors for people on stderr, paths on stdout.
     messages=$(cargo test --release --locked -p sentby --test e2e --no-run \
         --message-format=json-render-diagnostics) || return
     E2E=$(executable e2e)
-    SENTBY_BIN=$(dirname "$E2E")/../sentby
-    export SENTBY_BIN
+    SENTBY_BIN=$(executable sentby)
     [ -x "$E2E" ] && [ -x "$SENTBY_BIN" ]
 }
 
