@@ -1,5 +1,5 @@
 //! Compiles the BPF programs and generates their skeleton: the loader's types and
-//! the Rust side of `record.h`.
+//! the Rust side of `record.h`. Completes the distribution's static libelf.
 
 use libbpf_cargo::SkeletonBuilder;
 use std::env;
@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "src/capture/ebpf/bpf";
+const SEARCH_TREE: &str = "build/search_tree.c";
 
 fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?).join("sentby.skel.rs");
@@ -24,5 +25,50 @@ fn main() -> anyhow::Result<()> {
         .clang_args(args)
         .build_and_generate(&out)?;
     println!("cargo:rerun-if-changed={FOLDER}");
+    complete_libelf()
+}
+
+/// Links what libelf.a refers to and has not: which that is depends on its version,
+/// and libbpf-sys does not look.
+fn complete_libelf() -> anyhow::Result<()> {
+    println!("cargo:rerun-if-changed={SEARCH_TREE}");
+    let Some(path) = libelf() else { return Ok(()) };
+    println!("cargo:rerun-if-changed={}", path.display());
+    let archive = std::fs::read(path)?;
+    // Debian 13, Ubuntu 24.04: sections compressed with zstd. By file name, since -lzstd
+    // would find the shared one here.
+    if contains(&archive, b"ZSTD_isError") {
+        println!("cargo:rustc-link-arg=-l:libzstd.a");
+    }
+    let symbol = b"eu_search_tree_init\0";
+    if contains(&archive, symbol) && !contains(index(&archive), symbol) {
+        for object in cc::Build::new().file(SEARCH_TREE).try_compile_intermediates()? {
+            println!("cargo:rustc-link-arg={}", object.display());
+        }
+    }
     Ok(())
+}
+
+/// The libelf.a that the linker is told of (.cargo/config.toml).
+fn libelf() -> Option<PathBuf> {
+    let target = env::var("TARGET").ok()?.replace('-', "_");
+    let variable = format!("LIBBPF_SYS_LIBRARY_PATH_{target}");
+    println!("cargo:rerun-if-env-changed={variable}");
+    let folders = env::var(variable).ok()?;
+    folders.split(':').map(|f| Path::new(f).join("libelf.a")).find(|p| p.is_file())
+}
+
+/// The index of the symbols that an archive defines: its first member.
+fn index(archive: &[u8]) -> &[u8] {
+    /// Length of "!<arch>\n", and of a member's header, which has the length at 48.
+    const MAGIC: usize = 8;
+    const HEADER: usize = 60;
+    let size =
+        || std::str::from_utf8(archive.get(MAGIC + 48..MAGIC + 58)?).ok()?.trim().parse().ok();
+    let Some(size): Option<usize> = size() else { return &[] };
+    archive.get(MAGIC + HEADER..MAGIC + HEADER + size).unwrap_or_default()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|w| w == part)
 }
