@@ -119,6 +119,14 @@ int BPF_KPROBE(kprobe6, struct net *net, struct sock *sk, struct sk_buff *skb)
 	return finish_output(SENTBY_HOOK_KPROBE, ctx, skb);
 }
 
+/* The way out for nearly every packet where only AF_PACKET is looked for. */
+static __always_inline bool from_packet_socket(struct sk_buff *skb)
+{
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+
+	return sk && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_PACKET;
+}
+
 /*
  * Where a packet enters a device's queue: behind neighbour resolution, once per
  * stacked device; but the only place that sees AF_PACKET senders.
@@ -133,6 +141,8 @@ int net_dev_queue(struct bpf_raw_tracepoint_args *ctx)
 	int wanted;
 	u64 ip;
 
+	if (plan.roles[SENTBY_HOOK_NET_DEV_QUEUE] == SENTBY_ROLE_PACKET_SOCKET && !from_packet_socket(skb))
+		return 0;
 	if (!answers_for(&seen, SENTBY_HOOK_NET_DEV_QUEUE, skb, ctx))
 		return 0;
 	ip = network_header(skb);
