@@ -9,6 +9,11 @@ use anyhow::{Context, Result, ensure};
 
 pub const CASES: &[Case] = &[
     Case::new("ping_v4", ping_v4).hooks(Hooks::EachAndAll).tools(&["ping"]),
+    Case::new("perf_buffer", |ctx| ping_captured_with(ctx, &["--perf-buffer"])).tools(&["ping"]),
+    Case::new("btf_from_a_file", |ctx| {
+        ping_captured_with(ctx, &["--btf", "/sys/kernel/btf/vmlinux"])
+    })
+    .tools(&["ping"]),
     Case::new("ping_v6", ping_v6).hooks(Hooks::EachAndAll).tools(&["ping"]),
     Case::new("ping_source_address", ping_source_address).tools(&["ping"]),
     Case::new("ping_loopback", ping_loopback).hooks(Hooks::EachAndAll).tools(&["ping"]),
@@ -51,6 +56,18 @@ fn ping_v4(ctx: &Ctx) -> Result<()> {
     let (ping, events) = observe(ctx, "ping", &args)?;
     let sent = Sent { iface: Some("a0"), id: Some(4711), len: Some(84), ..Sent::echo(A4, B4) };
     check::exactly(&refs(&events), &Who::of(&ping), &sent, &[1, 2, 3, 4, 5])
+}
+
+/// A ping under other options of capture: what it shows must not depend on them.
+fn ping_captured_with(ctx: &Ctx, options: &[&str]) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    let tracer = ctx.tracer().args(options).start()?;
+    let ping = ctx.tool("ping")?.args(["-n", "-c", "5", "-i", "0.01", "-e", "4712", B4]);
+    let done = pair.a.run(ping, ctx.secs(20))?;
+    let trace = tracer.stop()?;
+    let sent = Sent { iface: Some("a0"), id: Some(4712), len: Some(84), ..Sent::echo(A4, B4) };
+    let events = trace.within(&[&pair.a, &pair.b]);
+    check::exactly(&events, &Who::of(&done), &sent, &[1, 2, 3, 4, 5])
 }
 
 fn ping_v6(ctx: &Ctx) -> Result<()> {
