@@ -199,6 +199,12 @@ impl Ctx {
         &self.dir
     }
 
+    /// Whether the trial's hooks may include this one.
+    pub fn may_use(&self, hook: &str) -> bool {
+        let named = !matches!(&self.hook, Hook::Named(name) if name != hook);
+        named && self.env.doctor.usable().any(|h| h.name == hook)
+    }
+
     /// What has been noted.
     pub fn notes(&self) -> Notes {
         self.notes.clone()

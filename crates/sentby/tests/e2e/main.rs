@@ -26,6 +26,7 @@ mod ctx;
 mod doctor;
 mod event;
 mod netns;
+mod pid1;
 mod proc;
 mod senders;
 mod topology;
