@@ -10,7 +10,7 @@ use caps::Capability;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Duration;
-use wire::{Interest, PROTOCOLS};
+use wire::{PROTOCOLS, Switches};
 
 /// Size of the buffer in a trial, in bytes.
 const TRIAL_BUFFER: usize = 64 * 1024;
@@ -47,10 +47,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
 
 /// The plan of a trial: every protocol, every sender.
 fn trial_plan(forwarded: bool) -> Plan {
-    let protocols = PROTOCOLS.iter().flat_map(|p| match p.interest() {
-        Interest::IpProtocols(numbers) => numbers.iter().copied(),
-    });
-    let mut plan = Plan { ip_protocols: protocols.collect(), ..Plan::default() };
+    let protocols = PROTOCOLS.iter().flat_map(|p| p.interest(Switches::OFF).ip_protocols);
+    let mut plan = Plan { ip_protocols: protocols.copied().collect(), ..Plan::default() };
     plan.senders.forwarded = forwarded;
     plan
 }

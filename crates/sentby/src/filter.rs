@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
 use std::fmt;
-use wire::{Interest, Protocol};
+use wire::{Protocol, Switches};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the NUL).
 const COMM_BYTES: usize = crate::event::COMM_LEN - 1;
@@ -199,13 +199,8 @@ fn nets(choice: &Choice<IpNet>) -> Nets {
 }
 
 fn ip_protocols(protocols: &[&'static dyn Protocol]) -> Vec<u8> {
-    let mut numbers: Vec<u8> = protocols
-        .iter()
-        .flat_map(|p| match p.interest() {
-            Interest::IpProtocols(numbers) => numbers,
-        })
-        .copied()
-        .collect();
+    let mut numbers: Vec<u8> =
+        protocols.iter().flat_map(|p| p.interest(Switches::OFF).ip_protocols).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers

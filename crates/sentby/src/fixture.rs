@@ -8,7 +8,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use wire::{Field, Interest, Kind, Layer, Packet, Protocol, Request, Value};
+use wire::{Field, Interest, Kind, Layer, Packet, Protocol, Request, Switches, Value};
 
 /// A directory that goes away with the value.
 pub struct Scratch(PathBuf);
@@ -66,11 +66,11 @@ impl Protocol for Probe {
         PROBE_FIELDS
     }
 
-    fn interest(&self) -> Interest {
-        Interest::IpProtocols(&[17, 6])
+    fn interest(&self, _: Switches) -> Interest {
+        Interest { ip_protocols: &[17, 6], ..Interest::NONE }
     }
 
-    fn decode<'a>(&'static self, _: &Packet<'a>) -> Option<Request<'a>> {
+    fn decode<'a>(&'static self, _: &Packet<'a>, _: Switches) -> Option<Request<'a>> {
         Some(Request::new(self))
     }
 

@@ -146,7 +146,7 @@ impl Limits<'_> {
 }
 
 fn decode<'a>(protocols: &[&'static dyn Protocol], packet: &Packet<'a>) -> Option<Request<'a>> {
-    protocols.iter().find_map(|p| p.decode(packet))
+    protocols.iter().find_map(|p| p.decode(packet, wire::Switches::OFF))
 }
 
 /// A closed pipe is a reader who has seen enough, not an error.

@@ -1,7 +1,7 @@
 //! Bytes in, requests out.
 //!
-//! This crate decodes what sentby captured: packet headers ([`packet`]) and the
-//! requests inside ([`protocol`]). It does no IO, holds no state of the machine,
+//! This crate decodes what sentby captured: packet headers ([`packet`], [`transport`])
+//! and the requests inside ([`protocol`]). It does no IO, holds no state of the machine,
 //! has no unsafe code and never panics: hostile bytes are normal input. What was
 //! understood is returned; what was wrong is listed beside it as [`Fault`]s.
 #![forbid(unsafe_code)]
@@ -9,6 +9,11 @@
 mod bytes;
 pub mod packet;
 pub mod protocol;
+pub mod start;
+pub mod transport;
 
 pub use packet::{Layer, Packet};
-pub use protocol::{Fault, Field, Interest, Kind, PROTOCOLS, Protocol, Request, Value};
+pub use protocol::{
+    Fault, Field, Interest, Kind, Next, PROTOCOLS, Progress, Protocol, Request, Stream, Switch,
+    Switches, Value,
+};

@@ -40,6 +40,8 @@ pub struct Packet<'a> {
     pub ttl: u8,
     /// The bytes after the IP headers, cut at the IP length and at the capture's end.
     pub payload: &'a [u8],
+    /// Length of the IP headers before `payload`, in bytes.
+    pub header_len: u32,
     /// Length of the IP packet by its own header, in bytes; `None` where the header
     /// does not say (jumbograms, and lengths the stack had not filled in yet).
     pub ip_len: Option<u32>,
@@ -116,6 +118,7 @@ fn ipv4(bytes: &[u8]) -> Option<Packet<'_>> {
         protocol: header[9],
         ttl: header[8],
         payload: &packet[header_len.min(packet.len())..],
+        header_len: header_len as u32,
         ip_len,
         more_fragments: fragment & MORE_FRAGMENTS != 0,
         truncated: truncated || packet.len() < header_len,
@@ -144,6 +147,7 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
         protocol: upper.protocol,
         ttl: header[7],
         payload: upper.payload,
+        header_len: (packet.len() - upper.payload.len()) as u32,
         ip_len,
         more_fragments: upper.more_fragments,
         truncated,

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{invariants, vectors};
+use common::vectors;
 use std::collections::BTreeSet;
 use wire::protocol::by_name;
-use wire::{Interest, PROTOCOLS};
+use wire::{Interest, PROTOCOLS, Switches};
 
 #[test]
 fn protocols_are_found_by_their_names() {
@@ -24,9 +24,7 @@ fn protocols_say_what_they_are() {
     for protocol in PROTOCOLS {
         let about = protocol.about();
         assert!(!about.is_empty() && !about.contains('\n'), "{protocol:?}: {about:?}");
-        match protocol.interest() {
-            Interest::IpProtocols(numbers) => assert!(!numbers.is_empty(), "{protocol:?}"),
-        }
+        assert_ne!(protocol.interest(Switches::OFF), Interest::NONE, "{protocol:?}");
     }
 }
 
@@ -47,7 +45,7 @@ fn fields_are_unique_and_documented() {
 #[test]
 fn requests_keep_to_their_declarations() {
     for vector in vectors() {
-        invariants::check_bytes(vector.layer(), &vector.bytes);
+        vector.check(&vector.bytes);
     }
 }
 
@@ -58,9 +56,8 @@ fn every_declared_field_occurs() {
     for protocol in PROTOCOLS {
         let mut missing: BTreeSet<_> = protocol.fields().iter().map(|field| field.name).collect();
         for vector in &vectors {
-            let packet = wire::packet::parse(vector.layer(), &vector.bytes);
-            let request = packet.as_ref().and_then(|packet| protocol.decode(packet));
-            for (field, _) in request.iter().flat_map(|request| request.fields()) {
+            let request = vector.request(*protocol);
+            for (field, _) in request.iter().flat_map(|(request, _)| request.fields()) {
                 missing.remove(field.name);
             }
         }

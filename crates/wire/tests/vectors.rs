@@ -2,18 +2,16 @@
 
 mod common;
 
-use common::{Vector, invariants, vectors};
+use common::{Input, Vector, vectors};
 use std::fmt::Write;
 use wire::packet::parse;
-use wire::{PROTOCOLS, Packet, Request, Value};
+use wire::{Layer, Next, PROTOCOLS, Packet, Request, Value};
 
 #[test]
 fn vectors_decode_as_expected() {
     let mut wrong = String::new();
     for vector in vectors() {
-        let packet = parse(vector.layer(), &vector.bytes);
-        let request = packet.as_ref().and_then(decode);
-        let told = tell(&vector, packet.as_ref(), request.as_ref());
+        let told = tell(&vector);
         for (what, expected, got) in told.iter().filter(|(_, expected, got)| expected != got) {
             let _ = writeln!(wrong, "{}: {what}\n  want {expected}\n  got  {got}", vector.name);
         }
@@ -29,32 +27,37 @@ fn vectors_have_different_names() {
     assert_eq!(twice, None);
 }
 
-/// However much of a packet was captured, no more is claimed, and what is told is
-/// what the whole packet tells, or less of it.
+/// However much was captured, no more is claimed, and what is told is what the whole
+/// tells, or less of it.
 #[test]
 fn every_truncation_is_told_and_invents_nothing() {
     for vector in vectors() {
-        let whole = parse(vector.layer(), &vector.bytes);
         for len in 0..vector.bytes.len() {
             let bytes = &vector.bytes[..len];
-            invariants::check_bytes(vector.layer(), bytes);
-            let Some(cut) = parse(vector.layer(), bytes) else { continue };
-            match &whole {
-                Some(whole) => check_cut(&vector, &cut, whole),
-                // The header that says "a later fragment" may be cut off.
-                None => assert!(decode(&cut).is_none(), "{} cut at {len}", vector.name),
+            vector.check(bytes);
+            if let Input::Packet(layer, _) = vector.input_of(bytes) {
+                check_cut_packet(&vector, layer, bytes);
             }
+            check_cut(&vector, bytes);
         }
     }
 }
 
-fn check_cut(vector: &Vector, cut: &Packet<'_>, whole: &Packet<'_>) {
+fn check_cut_packet(vector: &Vector, layer: Layer, bytes: &[u8]) {
+    let (cut, whole) = (parse(layer, bytes), parse(layer, &vector.bytes));
+    let (Some(cut), Some(whole)) = (cut, whole) else { return };
     let place = format!("{} with {} bytes of payload", vector.name, cut.payload.len());
     assert!(cut.payload.len() <= whole.payload.len() || cut.protocol != whole.protocol, "{place}");
     if cut.payload.len() < whole.payload.len() && cut.ip_len.is_some() {
         assert!(cut.truncated, "{place}");
     }
-    let (Some(part), Some(full)) = (decode(cut), decode(whole)) else { return };
+}
+
+fn check_cut(vector: &Vector, bytes: &[u8]) {
+    let place = format!("{} cut at {}", vector.name, bytes.len());
+    let Some((part, _)) = decode(vector, bytes) else { return };
+    // The header that says "a later fragment" may be cut off, no other.
+    let Some((full, _)) = decode(vector, &vector.bytes) else { panic!("{place}: out of nothing") };
     for (field, value) in part.fields() {
         assert_eq!(Some(value), full.get(field.name), "{place}: {}", field.name);
     }
@@ -73,28 +76,34 @@ fn every_corrupted_byte_is_survived() {
             let flips = (0..8).map(|bit| good ^ (1 << bit));
             for bad in flips.chain([0, 0xff]) {
                 bytes[at] = bad;
-                invariants::check_bytes(vector.layer(), &bytes);
+                vector.check(&bytes);
             }
             bytes[at] = good;
         }
     }
 }
 
-fn decode<'a>(packet: &Packet<'a>) -> Option<Request<'a>> {
-    PROTOCOLS.iter().find_map(|protocol| protocol.decode(packet))
+fn decode<'a>(vector: &Vector, bytes: &'a [u8]) -> Option<(Request<'a>, Option<Next>)> {
+    PROTOCOLS.iter().find_map(|protocol| vector.request_of(*protocol, bytes))
 }
 
 /// What was expected and what came out, by key of the vector file.
-fn tell(
-    vector: &Vector,
-    packet: Option<&Packet<'_>>,
-    request: Option<&Request<'_>>,
-) -> Vec<(&'static str, String, String)> {
+fn tell(vector: &Vector) -> Vec<(&'static str, String, String)> {
+    let packet = match vector.input_of(&vector.bytes) {
+        Input::Packet(layer, bytes) => {
+            parse(layer, bytes).as_ref().map_or("none".into(), show_packet)
+        }
+        Input::Stream(_) => String::new(),
+    };
+    let decoded = decode(vector, &vector.bytes);
+    let next = decoded.as_ref().and_then(|(_, next)| next.as_ref()).map(show_next);
+    let request = decoded.as_ref().map(|(request, _)| request);
     let faults = request.map(|r| r.faults.iter().map(|f| f.name()).collect::<Vec<_>>().join(" "));
     let kernel = request.and_then(|r| r.protocol.kernel_part(r)).unwrap_or_default();
     let fields = request.map(show_fields).unwrap_or_default();
     vec![
-        ("packet", vector.packet.clone(), packet.map_or("none".into(), show_packet)),
+        ("packet", vector.packet.clone(), packet),
+        ("next", vector.next.clone(), next.unwrap_or_default()),
         ("fields", vector.fields.clone().unwrap_or(fields.clone()), fields),
         ("faults", vector.faults.clone(), faults.unwrap_or_default()),
         ("kernel", vector.kernel.clone(), kernel.to_owned()),
@@ -102,8 +111,26 @@ fn tell(
     ]
 }
 
+fn show_next(next: &Next) -> String {
+    match next {
+        Next::At(offset) => format!("at {offset}"),
+        Next::Somewhere => "somewhere".to_owned(),
+        Next::Never => "never".to_owned(),
+    }
+}
+
 fn show_packet(packet: &Packet<'_>) -> String {
-    let Packet { src, dst, protocol, ttl, payload, ip_len, more_fragments, truncated } = packet;
+    let Packet {
+        src,
+        dst,
+        protocol,
+        ttl,
+        payload,
+        header_len: _,
+        ip_len,
+        more_fragments,
+        truncated,
+    } = packet;
     let mut line = format!("{src} > {dst} protocol {protocol} ttl {ttl}");
     if let Some(len) = ip_len {
         let _ = write!(line, " len {len}");

@@ -49,6 +49,7 @@ fn say(enricher: &mut Enricher, capture: &Capture) -> Said {
         protocol: 17,
         ttl: 64,
         payload: &payload,
+        header_len: 20,
         ip_len: Some(60),
         more_fragments: false,
         truncated: false,

@@ -5,7 +5,7 @@
 //! to show), extensions of errors (RFC 4884), neighbour discovery options.
 //! A capture that cuts only such parts is no fault: every field is still told.
 
-use super::{Fault, Field, Interest, Kind, Protocol, Request, Value};
+use super::{Fault, Field, Interest, Kind, Protocol, Request, Switches, Value};
 use crate::bytes::{array, be16, be32};
 use crate::packet::{self, Layer, Packet};
 use std::fmt;
@@ -147,11 +147,11 @@ impl Protocol for Icmp {
         FIELDS
     }
 
-    fn interest(&self) -> Interest {
-        Interest::IpProtocols(&[ICMPV4, ICMPV6])
+    fn interest(&self, _: Switches) -> Interest {
+        Interest { ip_protocols: &[ICMPV4, ICMPV6], ..Interest::NONE }
     }
 
-    fn decode<'a>(&'static self, packet: &Packet<'a>) -> Option<Request<'a>> {
+    fn decode<'a>(&'static self, packet: &Packet<'a>, _: Switches) -> Option<Request<'a>> {
         let version = match packet.protocol {
             ICMPV4 => 4,
             ICMPV6 => 6,

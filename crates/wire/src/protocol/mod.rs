@@ -6,6 +6,7 @@
 mod icmp;
 
 use crate::packet::Packet;
+use crate::start::Start;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -29,10 +30,24 @@ pub trait Protocol: Sync {
     fn fields(&self) -> &'static [Field];
 
     /// What a backend has to capture so that this protocol sees its requests.
-    fn interest(&self) -> Interest;
+    fn interest(&self, on: Switches) -> Interest;
+
+    /// What the user may switch on, beyond the fields' filters.
+    fn switches(&self) -> &'static [Switch] {
+        &[]
+    }
 
     /// Decodes one packet; `None` when the packet does not belong to this protocol.
-    fn decode<'a>(&'static self, packet: &Packet<'a>) -> Option<Request<'a>>;
+    fn decode<'a>(&'static self, packet: &Packet<'a>, on: Switches) -> Option<Request<'a>> {
+        let _ = (packet, on);
+        None
+    }
+
+    /// Decodes what was sent over a stream, from a place where a request may begin.
+    fn decode_stream<'a>(&'static self, stream: &Stream<'a>) -> Progress<'a> {
+        let _ = stream;
+        Progress::No
+    }
 
     /// Writes the request's own part of a text line, e.g. `echo-request id 7 seq 1`.
     ///
@@ -42,7 +57,10 @@ pub trait Protocol: Sync {
 
     /// Which part of the kernel sends such a request when no process did
     /// (`icmp-reply`, `neighbour`, …), where the request alone tells.
-    fn kernel_part(&self, request: &Request<'_>) -> Option<&'static str>;
+    fn kernel_part(&self, request: &Request<'_>) -> Option<&'static str> {
+        let _ = request;
+        None
+    }
 }
 
 impl fmt::Debug for dyn Protocol {
@@ -53,10 +71,83 @@ impl fmt::Debug for dyn Protocol {
 
 /// What a backend must deliver for a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
+pub struct Interest {
     /// Whole packets of these IP protocol numbers (IANA "Assigned Internet Protocol
     /// Numbers"), for IPv6 after its extension headers.
-    IpProtocols(&'static [u8]),
+    pub ip_protocols: &'static [u8],
+    /// What is sent over TCP, from each place on where a send begins like one of these.
+    pub stream: &'static [Start],
+    /// UDP packets whose payload begins like one of these.
+    pub datagram: &'static [Start],
+}
+
+impl Interest {
+    /// Nothing; to be filled in.
+    pub const NONE: Interest = Interest { ip_protocols: &[], stream: &[], datagram: &[] };
+}
+
+/// Something about a protocol that is off until the user asks for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The option's name without its dashes, e.g. `full-url`.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub doc: &'static str,
+}
+
+/// Which of a protocol's switches are on, by position in [`Protocol::switches`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches(u32);
+
+impl Switches {
+    /// All off.
+    pub const OFF: Switches = Switches(0);
+
+    /// These, and the one at `position`.
+    #[must_use]
+    pub const fn with(self, position: usize) -> Switches {
+        Switches(self.0 | 1 << (position % 32))
+    }
+
+    /// Whether the one at `position` is on.
+    pub const fn has(self, position: usize) -> bool {
+        self.0 & 1 << (position % 32) != 0
+    }
+}
+
+/// What was captured of a stream, from a place where a request may begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream<'a> {
+    /// The bytes so far, in order and without gaps.
+    pub bytes: &'a [u8],
+    /// No more will come: the stream ended, or as much was captured as ever is.
+    pub ended: bool,
+    /// What the user switched on.
+    pub on: Switches,
+}
+
+/// How far a decoder came with a stream.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// This is not, and will not become, a request of this protocol.
+    No,
+    /// It looks like one, but more bytes are needed. Never the answer where the
+    /// stream has ended.
+    More,
+    /// A request, as far as it could be read.
+    Done(Request<'a>, Next),
+}
+
+/// Where in the stream the next request may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This many bytes after the beginning of the decoded one; perhaps beyond what
+    /// was captured.
+    At(u64),
+    /// Nobody knows before the sender's next send that begins like one.
+    Somewhere,
+    /// Nowhere: the stream is something else from now on.
+    Never,
 }
 
 /// The type of a field's value, for documentation and tests.

@@ -9,13 +9,18 @@ use wire::{Layer, Packet};
 pub type Target = fn(&[u8]);
 
 /// Every target and the folder of its corpus.
-pub const TARGETS: &[(&str, Target)] = &[("packet", packet), ("icmp", icmp)];
+pub const TARGETS: &[(&str, Target)] = &[("packet", packet), ("icmp", icmp), ("stream", stream)];
 
 /// A byte that chooses the layer, then a captured packet.
 pub fn packet(input: &[u8]) {
     let Some((choice, bytes)) = input.split_first() else { return };
     let layer = if choice & 1 == 0 { Layer::Ip } else { Layer::Ethernet };
     invariants::check_bytes(layer, bytes);
+}
+
+/// What a process sent over a stream, and again cut anywhere.
+pub fn stream(input: &[u8]) {
+    invariants::check_stream(input);
 }
 
 /// A byte that chooses the headers before it, then an ICMP or ICMPv6 message.
@@ -30,6 +35,7 @@ pub fn icmp(input: &[u8]) {
         protocol: if bit(0) { 58 } else { 1 },
         ttl: 64,
         payload,
+        header_len: if bit(1) { 40 } else { 20 },
         ip_len: bit(2).then_some(0xffff),
         more_fragments: bit(3),
         truncated: bit(4),

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use wire::packet::parse;
-use wire::{Layer, PROTOCOLS, Packet, Request, Value};
+use wire::{Layer, PROTOCOLS, Packet, Progress, Protocol, Request, Stream, Switches, Value};
 
 /// Longest line that a request may be described in.
 const MAX_DESCRIPTION: usize = 1024;
@@ -32,10 +32,49 @@ pub fn check_packet(packet: &Packet<'_>, bytes: &[u8]) {
 /// Every protocol's request keeps to its declaration.
 pub fn check_requests(packet: &Packet<'_>) {
     for protocol in PROTOCOLS {
-        if let Some(request) = protocol.decode(packet) {
-            assert_eq!(request.protocol.name(), protocol.name());
-            check_request(&request);
+        for on in switchings(*protocol) {
+            if let Some(request) = protocol.decode(packet, on) {
+                assert_eq!(request.protocol.name(), protocol.name());
+                check_request(&request);
+            }
         }
+    }
+}
+
+/// All switches off, and all on.
+fn switchings(protocol: &dyn Protocol) -> [Switches; 2] {
+    let all = (0..protocol.switches().len()).fold(Switches::OFF, Switches::with);
+    [Switches::OFF, all]
+}
+
+/// Every protocol decodes a stream as far as it is there: what needs more bytes says so
+/// only while more may come, and a request is never taken back when they do.
+pub fn check_stream(bytes: &[u8]) {
+    for protocol in PROTOCOLS {
+        for on in switchings(*protocol) {
+            check_progress(*protocol, on, bytes);
+        }
+    }
+}
+
+fn check_progress(protocol: &'static dyn Protocol, on: Switches, bytes: &[u8]) {
+    let decode = |bytes, ended| protocol.decode_stream(&Stream { bytes, ended, on });
+    let whole = decode(bytes, true);
+    assert!(!matches!(whole, Progress::More), "{protocol:?} waits for what cannot come");
+    let open = decode(bytes, false);
+    for progress in [&whole, &open] {
+        if let Progress::Done(request, _) = progress {
+            assert_eq!(request.protocol.name(), protocol.name());
+            check_request(request);
+        }
+    }
+    if matches!(open, Progress::No) {
+        return;
+    }
+    for len in [1, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+        let part = decode(&bytes[..len.min(bytes.len())], false);
+        let given_up = len > 0 && matches!(part, Progress::No);
+        assert!(!given_up, "{protocol:?} gave up after {len} bytes of what it waits for");
     }
 }
 

@@ -6,7 +6,14 @@ pub mod invariants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use wire::Layer;
+use wire::{Layer, Next, Progress, Protocol, Request, Stream, Switches};
+
+/// Bytes as a decoder gets them.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    Packet(Layer, &'a [u8]),
+    Stream(&'a [u8]),
+}
 
 /// One stanza of a vector file.
 #[derive(Debug, Default)]
@@ -15,6 +22,8 @@ pub struct Vector {
     pub layer: String,
     pub bytes: Vec<u8>,
     pub packet: String,
+    pub on: String,
+    pub next: String,
     pub fields: Option<String>,
     pub faults: String,
     pub kernel: String,
@@ -22,11 +31,55 @@ pub struct Vector {
 }
 
 impl Vector {
-    pub fn layer(&self) -> Layer {
+    /// Other bytes in this vector's place.
+    pub fn input_of<'a>(&self, bytes: &'a [u8]) -> Input<'a> {
         match self.layer.as_str() {
-            "ip" => Layer::Ip,
-            "ethernet" => Layer::Ethernet,
+            "ip" => Input::Packet(Layer::Ip, bytes),
+            "ethernet" => Input::Packet(Layer::Ethernet, bytes),
+            "stream" => Input::Stream(bytes),
             other => panic!("{}: no layer {other}", self.name),
+        }
+    }
+
+    /// The switches of a protocol that are on in this vector.
+    pub fn switches(&self, protocol: &dyn Protocol) -> Switches {
+        let wanted = |name| self.on.split_whitespace().any(|on| on == name);
+        let on = protocol.switches().iter().enumerate().filter(|(_, s)| wanted(s.name));
+        on.fold(Switches::OFF, |on, (at, _)| on.with(at))
+    }
+
+    /// Checks every invariant for other bytes in this vector's place.
+    pub fn check(&self, bytes: &[u8]) {
+        match self.input_of(bytes) {
+            Input::Packet(layer, bytes) => invariants::check_bytes(layer, bytes),
+            Input::Stream(bytes) => invariants::check_stream(bytes),
+        }
+    }
+
+    /// What a protocol makes of the whole input, once nothing more can come.
+    pub fn request(&self, protocol: &'static dyn Protocol) -> Option<(Request<'_>, Option<Next>)> {
+        self.request_of(protocol, &self.bytes)
+    }
+
+    /// What it makes of other bytes in this vector's place.
+    pub fn request_of<'a>(
+        &self,
+        protocol: &'static dyn Protocol,
+        bytes: &'a [u8],
+    ) -> Option<(Request<'a>, Option<Next>)> {
+        let on = self.switches(protocol);
+        match self.input_of(bytes) {
+            Input::Packet(layer, bytes) => {
+                let packet = wire::packet::parse(layer, bytes)?;
+                Some((protocol.decode(&packet, on)?, None))
+            }
+            Input::Stream(bytes) => {
+                match protocol.decode_stream(&Stream { bytes, ended: true, on }) {
+                    Progress::Done(request, next) => Some((request, Some(next))),
+                    Progress::No => None,
+                    Progress::More => panic!("{}: waits for the end, which came", self.name),
+                }
+            }
         }
     }
 
@@ -36,6 +89,9 @@ impl Vector {
             "layer" => self.layer = value.to_owned(),
             "from" => {}
             "hex" => self.bytes.extend(unhex(value)),
+            "on" => self.on = value.to_owned(),
+            "next" => self.next = value.to_owned(),
+            "text-bytes" => self.bytes.extend(unescape(value)),
             "packet" => self.packet = value.to_owned(),
             "fields" => self.fields = Some(value.to_owned()),
             "faults" => self.faults = value.to_owned(),
@@ -81,4 +137,23 @@ fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         text.chars().map(|c| c.to_digit(16).expect("a hex digit") as u8).collect();
     digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// Text with `\r`, `\n`, `\t`, `\\` and `\xNN`.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, len) = match (first, after.first()) {
+            (b'\\', Some(b'r')) => (b'\r', 2),
+            (b'\\', Some(b'n')) => (b'\n', 2),
+            (b'\\', Some(b't')) => (b'\t', 2),
+            (b'\\', Some(b'\\')) => (b'\\', 2),
+            (b'\\', Some(b'x')) => (unhex(std::str::from_utf8(&after[1..3]).expect("hex"))[0], 4),
+            (other, _) => (*other, 1),
+        };
+        bytes.push(byte);
+        rest = &rest[len..];
+    }
+    bytes
 }
