@@ -95,9 +95,9 @@ fn packet(
         comm: has(flag::SENTBY_HAS_COMM).then(|| comm(&r.comm)),
         uid: has(flag::SENTBY_HAS_UID).then_some(r.uid),
     });
-    let captured = (r.captured as usize).min(r.bytes.len());
+    let room = &bytes[size_of::<sentby_packet>()..];
     let from = batch.bytes.len();
-    batch.bytes.extend_from_slice(&r.bytes[..captured]);
+    batch.bytes.extend_from_slice(&room[..room.len().min(r.captured as usize)]);
     Some(Item::Capture(Capture {
         time: since_epoch(r.time, reading.monotonic),
         hook: hook_names.get(usize::from(r.hook)).copied()?,

@@ -1,6 +1,7 @@
 //! Loads and attaches what was chosen, in the order that leaves no gap: what knows
 //! owners first, then the sockets that are open already, then the hooks that capture.
 
+use super::direct::Functions;
 use super::hooks::{self, Choice};
 use super::lower::{follows_children, lower};
 use super::skeleton::{OpenSentbySkel, SentbySkel, SentbySkelBuilder, types::sentby_signal};
@@ -11,10 +12,10 @@ use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, Program, ProgramMut};
+use libbpf_rs::{Link, MapCore, MapFlags, ProgramMut};
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
 /// BPF_LOG_STATS (include/linux/bpf_verifier.h).
 const VERIFIER_STATS: u32 = 4;
@@ -38,6 +39,13 @@ pub struct LoadError {
     pub error: anyhow::Error,
 }
 
+impl LoadError {
+    /// Whether the kernel forbids such a program as such, whatever is in it.
+    pub fn forbidden(&self) -> bool {
+        self.error.to_string().contains("-EPERM")
+    }
+}
+
 /// What to load.
 pub struct Job<'a> {
     /// Facts.
@@ -50,6 +58,8 @@ pub struct Job<'a> {
     pub choice: &'a Choice,
     /// How softirq is told from task context.
     pub signal: Signal,
+    /// How programs read the kernel by plain loads, where they can.
+    pub direct: Option<Functions>,
     /// Whether to use the BPF ring buffer.
     pub ring: bool,
     /// Whether to look for sockets that are open already.
@@ -101,6 +111,7 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     let mut skel = builder.open(storage).context("reading the built-in BPF object")?;
     if let Some(rodata) = skel.maps.rodata_data.as_deref_mut() {
         rodata.plan = lower(job.plan, job.host, job.choice, job.signal, job.ring);
+        rodata.plan.direct = u32::from(job.direct.is_some());
     }
     skel.maps.ring.set_autocreate(job.ring)?;
     skel.maps.perf.set_autocreate(!job.ring)?;
@@ -111,6 +122,9 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     for mut program in skel.open_object_mut().progs_mut() {
         let load = wanted.iter().any(|w| program.name() == *w);
         program.set_autoload(load);
+        if let (true, Some(functions)) = (load, job.direct) {
+            functions.put_into(&mut program)?;
+        }
         if job.options.verifier_stats {
             program.set_log_level(VERIFIER_STATS);
         }
@@ -200,18 +214,4 @@ fn follow(skel: &SentbySkel<'static>, pids: &[u32]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// How often the kernel skipped a program because it was running already on that CPU;
-/// `None` before Linux 5.12 (9ed9e9ba2337), which does not count.
-pub fn recursion_misses(program: &Program<'_>) -> Option<u64> {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut len = size_of_val(&info) as u32;
-    // SAFETY: the descriptor is open, and info is a valid value of len bytes that
-    // holds no pointers for the kernel to write to.
-    let failed = unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &mut info, &mut len)
-    };
-    let end = std::mem::offset_of!(libbpf_sys::bpf_prog_info, recursion_misses) + 8;
-    (failed == 0 && len as usize >= end).then_some(info.recursion_misses)
 }

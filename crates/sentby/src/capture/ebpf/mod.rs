@@ -2,10 +2,12 @@
 
 mod cgroup;
 mod decode;
+mod direct;
 mod hooks;
 mod load;
 mod log;
 mod lower;
+mod missed;
 mod softirq;
 mod source;
 
@@ -28,8 +30,10 @@ use super::{Backend, HookCheck, Opened, Options, Sender};
 use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
+use direct::Functions;
 use hooks::Choice;
 use libbpf_rs::MapType;
+use libbpf_rs::btf::Btf;
 use load::{Attached, Job, LoadError};
 use softirq::Signal;
 use source::{EbpfSource, Transport};
@@ -55,8 +59,11 @@ impl Backend for Ebpf {
         if let Some(path) = &options.btf {
             File::open(path).with_context(|| format!("reading --btf {}", path.display()))?;
         }
+        let btf = kernel_types(host, options);
         let mut attempt = Attempt {
-            signal: softirq::signal(host, options.btf.as_deref()),
+            signal: softirq::signal(btf.as_ref()),
+            // Their ids in another file than the kernel's own would be others.
+            direct: btf.as_ref().filter(|_| options.btf.is_none()).and_then(Functions::find),
             ring: !options.perf_buffer && MapType::RingBuf.is_supported().unwrap_or(false),
             iterate: host.btf,
             usable: usable(host, options)?,
@@ -72,6 +79,7 @@ impl Backend for Ebpf {
                 options,
                 choice: &choice,
                 signal: attempt.signal,
+                direct: attempt.direct,
                 ring: attempt.ring,
                 iterate: attempt.iterate,
             };
@@ -86,9 +94,19 @@ impl Backend for Ebpf {
     }
 }
 
+/// The types of the kernel that is traced, if they are known.
+fn kernel_types(host: &Host, options: &Options) -> Option<Btf<'static>> {
+    match &options.btf {
+        Some(path) => Btf::from_path(path).ok(),
+        None if host.btf => Btf::from_vmlinux().ok(),
+        None => None,
+    }
+}
+
 /// What is still believed to work; every refusal by the kernel makes it less.
 struct Attempt {
     signal: Signal,
+    direct: Option<Functions>,
     ring: bool,
     iterate: bool,
     usable: Vec<&'static str>,
@@ -113,6 +131,10 @@ impl Attempt {
                 "sockets opened before now are looked up in /proc instead ({:#})",
                 e.error
             ));
+            return Ok(());
+        }
+        // A verifier that does not take the loads takes the helper.
+        if !program.is_empty() && !e.forbidden() && self.direct.take().is_some() {
             return Ok(());
         }
         let hook = hooks::HOOKS.iter().find(|h| h.programs.contains(&program));

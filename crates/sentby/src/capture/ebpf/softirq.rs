@@ -1,12 +1,10 @@
 //! How to tell softirq from task context on this kernel: the choice, from facts.
 
 use super::skeleton::types::sentby_signal;
-use crate::host::Host;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{DataSec, Struct, Var};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 
 /// The signal to use, with what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -68,13 +66,8 @@ pub fn choose(btf: BtfFacts, symbols: impl FnOnce() -> Symbols) -> Signal {
 }
 
 /// Reads the facts and chooses.
-pub fn signal(host: &Host, btf: Option<&Path>) -> Signal {
-    let facts = match btf {
-        Some(path) => Btf::from_path(path).ok(),
-        None if host.btf => Btf::from_vmlinux().ok(),
-        None => None,
-    };
-    choose(facts.map(|b| btf_facts(&b)).unwrap_or_default(), read_symbols)
+pub fn signal(btf: Option<&Btf<'_>>) -> Signal {
+    choose(btf.map(btf_facts).unwrap_or_default(), read_symbols)
 }
 
 fn btf_facts(btf: &Btf<'_>) -> BtfFacts {

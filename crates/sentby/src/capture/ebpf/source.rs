@@ -147,7 +147,7 @@ impl Source for EbpfSource {
 
     fn detach(&mut self) {
         if !self.links.is_empty() {
-            self.missed = missed(&self.skel, &self.hooks);
+            self.missed = missed(&self.skel, &self.hooks, &self.links);
         }
         // The reverse of attaching: what captures goes before what it relies on.
         while self.links.pop().is_some() {}
@@ -218,18 +218,24 @@ fn sum_over_cpus(skel: &SentbySkel<'static>, hook: u32) -> sentby_count {
     sum
 }
 
-/// Runs the kernel skipped because the program was already running on that CPU
-/// (`recursion_misses`, Linux 5.12).
-fn missed(skel: &SentbySkel<'static>, hooks: &[&'static str]) -> BTreeMap<&'static str, u64> {
+/// Runs the kernel skipped, by hook.
+fn missed(
+    skel: &SentbySkel<'static>,
+    hooks: &[&'static str],
+    links: &[Link],
+) -> BTreeMap<&'static str, u64> {
     let mut missed = BTreeMap::new();
     let programs: Vec<_> = libbpf_rs::skel::Skel::object(skel).progs().collect();
     for hook in HOOKS.iter().filter(|h| hooks.contains(&h.name)) {
         let of_hook = programs.iter().filter(|p| hook.programs.iter().any(|n| p.name() == *n));
         for program in of_hook {
-            if let Some(n) = super::load::recursion_misses(program) {
+            if let Some(n) = super::missed::recursion_misses(program) {
                 *missed.entry(hook.name).or_default() += n;
             }
         }
+    }
+    for n in links.iter().filter_map(super::missed::probe_misses) {
+        *missed.entry("kprobe").or_default() += n;
     }
     missed
 }

@@ -39,7 +39,7 @@ static __always_inline u32 count_by_address(void)
 		address += bpf_core_field_offset(struct pcpu_hot___x, preempt_count);
 	bpf_probe_read_kernel(&offset, sizeof(offset),
 			      (void *)(plan.per_cpu_offset + 8 * (u64)bpf_get_smp_processor_id()));
-	bpf_probe_read_kernel(&count, sizeof(count), (void *)(address + offset));
+	read_u32(&count, address + offset);
 	return count;
 }
 
@@ -53,9 +53,9 @@ static __always_inline u32 count_by_runqueue(struct task_struct *task)
 
 	if (bpf_core_type_exists(struct pcpu_hot___x))
 		distance += bpf_core_field_offset(struct pcpu_hot___x, preempt_count);
-	rq = (u64)BPF_CORE_READ(se, se.cfs_rq, rq);
+	rq = (u64)READ(se, se.cfs_rq, rq);
 	/* Unreadable: claim an interrupt, so that nobody is blamed. */
-	if (!rq || bpf_probe_read_kernel(&count, sizeof(count), (void *)(rq + distance)))
+	if (!rq || read_u32(&count, rq + distance))
 		return SERVING_SOFTIRQ;
 	return count;
 }
@@ -66,9 +66,9 @@ static __always_inline u32 count_by_task(struct task_struct *task)
 	struct task_struct___count *own = (void *)task;
 
 	if (bpf_core_field_exists(rt->softirq_disable_cnt))
-		return BPF_CORE_READ(rt, softirq_disable_cnt);
+		return READ(rt, softirq_disable_cnt);
 	if (bpf_core_field_exists(own->thread_info.preempt_count))
-		return BPF_CORE_READ(own, thread_info.preempt_count);
+		return READ(own, thread_info.preempt_count);
 	return SERVING_SOFTIRQ;
 }
 
@@ -91,7 +91,7 @@ static __always_inline bool in_task(struct task_struct *task)
 		count = count_by_runqueue(task);
 	else
 		count = count_by_flag();
-	return !(count & IN_INTERRUPT) && !(BPF_CORE_READ(task, flags) & PF_KTHREAD);
+	return !(count & IN_INTERRUPT) && !(READ(task, flags) & PF_KTHREAD);
 }
 
 #endif

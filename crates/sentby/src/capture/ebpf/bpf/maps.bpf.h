@@ -3,10 +3,7 @@
 #ifndef SENTBY_MAPS_H
 #define SENTBY_MAPS_H
 
-#include "compat.h"
-#include "record.h"
-
-const volatile struct sentby_plan plan = {};
+#include "direct.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

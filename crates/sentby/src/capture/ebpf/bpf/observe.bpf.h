@@ -15,8 +15,8 @@
  */
 struct sight {
 	u64 skb;
-	u32 signature;
-	u32 ifindex;
+	u64 signature;
+	u64 ifindex;
 };
 
 struct sight_key {
@@ -48,45 +48,62 @@ struct seen {
 	u32 len;
 	u32 pad;
 	u64 inode;
+	u64 time;
+	struct owner *owner;	/* of sk, when its sender is the running task */
 	char ifname[SENTBY_IFNAME_LEN];
 };
 
 /* Sets sk to the full socket that answers for the packet, or to none. */
 static __always_inline u32 role_of(struct sk_buff *skb, struct sock **answers)
 {
-	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct sock *sk = READ(skb, sk);
 	u8 state;
 
 	*answers = NULL;
 	if (!sk)
-		return BPF_CORE_READ(skb, skb_iif) ? SENTBY_ROLE_FORWARDED : SENTBY_ROLE_KERNEL;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_PACKET) {
+		return READ(skb, skb_iif) ? SENTBY_ROLE_FORWARDED : SENTBY_ROLE_KERNEL;
+	if (READ(sk, __sk_common.skc_family) == AF_PACKET) {
 		*answers = sk;
 		return SENTBY_ROLE_PACKET_SOCKET;
 	}
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	state = READ(sk, __sk_common.skc_state);
 	if (state == TCP_TIME_WAIT)
 		return SENTBY_ROLE_KERNEL;
 	if (state == TCP_NEW_SYN_RECV)
-		sk = BPF_CORE_READ(sk, __sk_common.skc_listener);
-	if (!sk || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
+		sk = READ(sk, __sk_common.skc_listener);
+	if (!sk || READ_BIT(sk, sk_kern_sock))
 		return SENTBY_ROLE_KERNEL;
 	*answers = sk;
 	return SENTBY_ROLE_PROCESS;
 }
 
-static __always_inline bool seen_before(const struct seen *seen, const struct packet *p)
+/*
+ * Tells two packets of one sender apart: the IP id, and of the transport header what
+ * every protocol varies (checksum, id and sequence of ICMP; checksum of UDP; sequence
+ * of TCP).
+ */
+static __always_inline u64 signature_of(const struct view *v, const struct packet *p)
+{
+	u64 head = 0;
+
+	if (view_read(v, p->transport, &head, sizeof(head)))
+		return p->id;
+	return head ^ ((u64)p->id << 24) ^ p->id;
+}
+
+static __always_inline bool seen_before(const struct seen *seen, const struct view *v,
+					const struct packet *p)
 {
 	struct sight_key key = { .netns = seen->netns, .role = seen->role };
 	struct sight now = {
 		.skb = (u64)seen->skb,
-		.signature = p->signature,
+		.signature = signature_of(v, p),
 		.ifindex = seen->ifindex,
 	};
 	struct sk_buff *skb = seen->skb;
 	struct sight *last;
 
-	key.head = (u64)BPF_CORE_READ(skb, head);
+	key.head = (u64)READ(skb, head);
 	last = bpf_map_lookup_elem(&sights, &key);
 	if (last && last->signature == now.signature &&
 	    (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE ? last->ifindex != now.ifindex :
@@ -107,7 +124,7 @@ static __always_inline bool may_be_seen_twice(const struct seen *seen)
 	if (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE)
 		return true;
 	return seen->hook == SENTBY_HOOK_CGROUP_SKB && seen->role == SENTBY_ROLE_PROCESS &&
-	       BPF_CORE_READ_BITFIELD_PROBED(skb, cloned);
+	       READ_BIT(skb, cloned);
 }
 
 static __always_inline void attribute(struct seen *seen, struct task_struct *task, struct sender *s)
@@ -129,8 +146,10 @@ static __always_inline void attribute(struct seen *seen, struct task_struct *tas
 		sender_of(task, s);
 		seen->evidence = SENTBY_EVIDENCE_TASK;
 		seen->flags |= SENTBY_HAS_TID;
-		if (owner_remember(seen->sk, seen->inode, s))
+		owner = owner_remember(seen->sk, seen->inode, s);
+		if (owner && owner->shared)
 			seen->flags |= SENTBY_SHARED;
+		seen->owner = owner;
 	} else {
 		owner = owner_of(seen->sk, seen->inode);
 		if (!owner)
@@ -150,11 +169,12 @@ static __always_inline bool names_a_process(const struct seen *seen)
 	return seen->evidence == SENTBY_EVIDENCE_TASK || seen->evidence == SENTBY_EVIDENCE_OWNER;
 }
 
-static __always_inline void packet_emit(const struct view *v, const struct seen *seen,
-					const struct sender *s, struct sentby_count *count)
+/* A reservation's size must be a constant: `room`, for the n bytes that are there. */
+static __always_inline void packet_emit_room(const struct view *v, const struct seen *seen,
+					     const struct sender *s, struct sentby_count *count,
+					     u64 n, const u32 room)
 {
-	struct sentby_packet *r = record_reserve(sizeof(*r));
-	u64 n = seen->len;
+	struct sentby_packet *r = record_reserve(sizeof(*r) + room);
 
 	if (!r) {
 		if (plan.ring)
@@ -168,7 +188,7 @@ static __always_inline void packet_emit(const struct view *v, const struct seen 
 	r->evidence = seen->evidence;
 	r->pad = 0;
 	r->flags = seen->flags;
-	r->time = bpf_ktime_get_ns();
+	r->time = seen->time;
 	r->start = s->start;
 	r->inode = seen->inode;
 	r->pid = s->pid;
@@ -179,16 +199,30 @@ static __always_inline void packet_emit(const struct view *v, const struct seen 
 	r->len = seen->len;
 	__builtin_memcpy(r->comm, s->comm, sizeof(r->comm));
 	__builtin_memcpy(r->ifname, seen->ifname, sizeof(r->ifname));
+	CLAMP_MIN1(n);
+	if (room == SENTBY_PACKET_SMALL)
+		CLAMP_MAX(n, SENTBY_PACKET_SMALL);
+	else
+		CLAMP_MAX(n, SENTBY_PACKET_LARGE);
+	if (v->ctx)
+		r->captured = bpf_skb_load_bytes(v->ctx, 0, r + 1, n) ? 0 : n;
+	else
+		r->captured = bpf_probe_read_kernel(r + 1, n, (void *)v->base) ? 0 : n;
+	record_submit(r);
+	scratch_send(seen->ctx, sizeof(*r) + room);
+}
+
+static __always_inline void packet_emit(const struct view *v, const struct seen *seen,
+					const struct sender *s, struct sentby_count *count)
+{
+	u64 n = seen->len;
+
 	if (!v->ctx && n > v->room)
 		n = v->room;
-	CLAMP_MIN1(n);
-	CLAMP_MAX(n, SENTBY_PACKET_BYTES);
-	if (v->ctx)
-		r->captured = bpf_skb_load_bytes(v->ctx, 0, r->bytes, n) ? 0 : n;
+	if (n <= SENTBY_PACKET_SMALL)
+		packet_emit_room(v, seen, s, count, n, SENTBY_PACKET_SMALL);
 	else
-		r->captured = bpf_probe_read_kernel(r->bytes, n, (void *)v->base) ? 0 : n;
-	record_submit(r);
-	scratch_send(seen->ctx, sizeof(*r));
+		packet_emit_room(v, seen, s, count, n, SENTBY_PACKET_LARGE);
 }
 
 /* A wanted protocol was parsed: everything else that happens to a packet. */
@@ -197,15 +231,15 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct sentby_count *count = count_of(seen->hook);
 	struct sk_buff *skb = seen->skb;
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net_device *dev = READ(skb, dev);
 	struct sender sender = {};
 	bool child = false;
 
-	seen->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
-	seen->ifindex = BPF_CORE_READ(dev, ifindex);
-	BPF_CORE_READ_INTO(&seen->ifname, dev, name);
+	seen->netns = READ(dev, nd_net.net, ns.inum);
+	seen->ifindex = READ(dev, ifindex);
+	READ_NAME(seen->ifname, dev, name);
 	seen->flags = SENTBY_HAS_IFACE | SENTBY_HAS_NETNS;
-	if (may_be_seen_twice(seen) && seen_before(seen, p)) {
+	if (may_be_seen_twice(seen) && seen_before(seen, v, p)) {
 		COUNT(count, duplicates);
 		return;
 	}
@@ -215,6 +249,7 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 		COUNT(count, filtered);
 		return;
 	}
+	seen->time = bpf_ktime_get_ns();
 	if (names_a_process(seen)) {
 		child = descends(&sender);
 		if (child)
@@ -225,7 +260,7 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 		}
 	}
 	if (seen->evidence == SENTBY_EVIDENCE_TASK)
-		process_tell(seen->ctx, count, task, &sender);
+		process_tell(seen->ctx, count, task, &sender, seen->owner, seen->time);
 	packet_emit(v, seen, &sender, count);
 }
 

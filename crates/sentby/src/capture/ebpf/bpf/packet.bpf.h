@@ -7,6 +7,8 @@
 
 #define EXTENSIONS_MAX	8	/* IPv6 extension headers looked through */
 #define TAGS_MAX	2	/* VLAN tags looked through */
+#define HEADER4		20	/* bytes of an IPv4 header without options */
+#define HEADER6		40
 
 /* RFC 8200: the extension headers that stand before the upper layer. */
 #define IS_EXTENSION(n)	((n) == 0 || (n) == 43 || (n) == 44 || (n) == 51 || (n) == 60 || (n) == 135)
@@ -22,7 +24,7 @@ struct packet {
 	u32 family;		/* 4 or 6 */
 	u32 protocol;
 	u32 transport;		/* offset of the transport header */
-	u32 signature;		/* tells two packets of one sender apart */
+	u32 id;			/* of the IP packet, where it has one */
 	u32 src[4];
 	u32 dst[4];
 };
@@ -42,12 +44,8 @@ static __always_inline int view_read(const struct view *v, u32 offset, void *to,
 }
 
 /* 1: wanted and parsed; 0: not wanted; -1: cannot be read. */
-static __always_inline int parse4(const struct view *v, struct packet *p)
+static __always_inline int parse4(const u8 *h, struct packet *p)
 {
-	u8 h[20] __attribute__((aligned(4)));
-
-	if (view_read(v, 0, h, sizeof(h)))
-		return -1;
 	p->protocol = h[9];
 	if (!protocol_wanted(p->protocol))
 		return 0;
@@ -56,18 +54,17 @@ static __always_inline int parse4(const struct view *v, struct packet *p)
 		return 0;
 	p->family = 4;
 	p->transport = (h[0] & 15) * 4;
-	p->signature = *(u32 *)(h + 4) ^ *(u32 *)(h + 8);
-	p->src[0] = *(u32 *)(h + 12);
-	p->dst[0] = *(u32 *)(h + 16);
+	p->id = *(const u32 *)(h + 4);
+	p->src[0] = *(const u32 *)(h + 12);
+	p->dst[0] = *(const u32 *)(h + 16);
 	return 1;
 }
 
-static __always_inline int parse6(const struct view *v, struct packet *p)
+static __always_inline int parse6(const struct view *v, u8 *h, struct packet *p)
 {
-	u8 h[40] __attribute__((aligned(4)));
-	u32 next, at = sizeof(h), i;
+	u32 next, at = HEADER6, i;
 
-	if (view_read(v, 0, h, sizeof(h)))
+	if (view_read(v, HEADER4, h + HEADER4, HEADER6 - HEADER4))
 		return -1;
 	next = h[6];
 	for (i = 0; i < EXTENSIONS_MAX && IS_EXTENSION(next); i++) {
@@ -98,21 +95,15 @@ static __always_inline int parse6(const struct view *v, struct packet *p)
 
 static __always_inline int parse(const struct view *v, struct packet *p)
 {
-	u8 first;
-	u16 sum = 0;
-	int wanted;
+	u8 h[HEADER6] __attribute__((aligned(8)));
 
-	if (view_read(v, 0, &first, 1))
+	if (view_read(v, 0, h, HEADER4))
 		return -1;
-	if ((first >> 4) == 4)
-		wanted = parse4(v, p);
-	else if ((first >> 4) == 6)
-		wanted = parse6(v, p);
-	else
-		return 0;
-	if (wanted == 1 && !view_read(v, p->transport + 2, &sum, sizeof(sum)))
-		p->signature ^= sum;
-	return wanted;
+	if ((h[0] >> 4) == 4)
+		return parse4(h, p);
+	if ((h[0] >> 4) == 6)
+		return parse6(v, h, p);
+	return 0;
 }
 
 /*

@@ -215,20 +215,27 @@ PROCESS_EMIT(process_emit_large, SENTBY_ARGV_LARGE)
  * it runs, or only an old one. `task` must be the running task.
  */
 static __always_inline void process_tell(void *ctx, struct sentby_count *count,
-					 struct task_struct *task, const struct sender *s)
+					 struct task_struct *task, const struct sender *s,
+					 struct owner *owner, u64 time)
 {
-	struct told now = {}, *last;
+	struct told now = { .start = s->start, .when = time }, *last;
 	u32 tgid = s->tgid;
 	u64 length;
 	int lost;
 
-	last = bpf_map_lookup_elem(&told, &tgid);
-	now.start = s->start;
-	now.when = bpf_ktime_get_ns();
-	now.exec_id = BPF_CORE_READ(task, self_exec_id);
-	if (last && last->start == now.start && last->exec_id == now.exec_id &&
-	    now.when - last->when < SENTBY_PROCESS_FRESH_NS)
+	now.exec_id = READ(task, self_exec_id);
+	/* A socket remembers for its process, which saves a look into the table. */
+	if (owner && owner->told_exec == now.exec_id && time - owner->told < SENTBY_PROCESS_FRESH_NS)
 		return;
+	last = bpf_map_lookup_elem(&told, &tgid);
+	if (last && last->start == now.start && last->exec_id == now.exec_id &&
+	    time - last->when < SENTBY_PROCESS_FRESH_NS) {
+		if (owner) {
+			owner->told = last->when;
+			owner->told_exec = now.exec_id;
+		}
+		return;
+	}
 	length = argv_length(task);
 	if (length > SENTBY_ARGV_SMALL) {
 		lost = process_emit_large((u64)task);

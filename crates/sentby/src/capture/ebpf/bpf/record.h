@@ -11,7 +11,8 @@
 
 #define SENTBY_COMM_LEN		16	/* TASK_COMM_LEN */
 #define SENTBY_IFNAME_LEN	16	/* IFNAMSIZ */
-#define SENTBY_PACKET_BYTES	192	/* an ICMP error with the headers it quotes */
+#define SENTBY_PACKET_SMALL	96	/* an echo request */
+#define SENTBY_PACKET_LARGE	192	/* an ICMP error with the headers it quotes */
 #define SENTBY_ANCESTORS	8
 #define SENTBY_PATH_BYTES	768	/* 512 of path and room for one more name */
 #define SENTBY_ARGV_SMALL	512
@@ -82,7 +83,7 @@ struct sentby_packet {
 	__u32 pad2;
 	char comm[SENTBY_COMM_LEN];
 	char ifname[SENTBY_IFNAME_LEN];
-	__u8 bytes[SENTBY_PACKET_BYTES];
+	/* the packet follows: SENTBY_PACKET_SMALL or SENTBY_PACKET_LARGE bytes of room */
 };
 
 struct sentby_ancestor {
@@ -122,6 +123,12 @@ struct sentby_process {
 	char exe[SENTBY_PATH_BYTES];
 	char cgroup[SENTBY_PATH_BYTES];
 	/* argv follows: SENTBY_ARGV_SMALL or SENTBY_ARGV_LARGE bytes of room */
+};
+
+/* Numbers that stand for functions of the kernel; see direct.bpf.h. */
+enum sentby_function {
+	SENTBY_RDONLY_CAST = 0x5e17b1,
+	SENTBY_KERN_CTX = 0x5e17b2,
 };
 
 /* What each hook counts, per CPU. */
@@ -179,6 +186,8 @@ struct sentby_plan {
 	__u32 wakeup_bytes;
 	__u32 pidns;			/* inode of the reader's pid namespace, 0: initial */
 	__u32 children;			/* follow descendants */
+	__u32 direct;			/* read kernel memory by loads, not by a helper */
+	__u32 pad;
 	struct sentby_list pids;
 	struct sentby_list tids;
 	struct sentby_list uids;
@@ -189,7 +198,7 @@ struct sentby_plan {
 	struct sentby_nets dst;
 };
 
-_Static_assert(sizeof(struct sentby_packet) == 96 + SENTBY_PACKET_BYTES, "packet");
+_Static_assert(sizeof(struct sentby_packet) == 96, "packet");
 _Static_assert(sizeof(struct sentby_process) == 56 + 20 * SENTBY_ANCESTORS + 2 * SENTBY_PATH_BYTES, "process");
 _Static_assert(sizeof(struct sentby_count) == 64, "count");
 

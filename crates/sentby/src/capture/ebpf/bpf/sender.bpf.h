@@ -18,7 +18,9 @@ struct sender {
 struct owner {
 	struct sender sender;
 	u64 inode;	/* tells a socket from a later one at the same address */
-	u64 shared;
+	u64 told;	/* when user space last knew the process, else 0; see process_tell() */
+	u32 told_exec;
+	u32 shared;
 };
 
 #define OWNERS_MAX	65536
@@ -66,45 +68,55 @@ static __always_inline u32 pid_inside(struct task_struct *task)
 
 static __always_inline void sender_of(struct task_struct *task, struct sender *s)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *leader = READ(task, group_leader);
 
-	s->tgid = BPF_CORE_READ(task, tgid);
-	s->tid = pid_seen(task, BPF_CORE_READ(task, pid));
+	s->tgid = READ(task, tgid);
+	s->tid = pid_seen(task, READ(task, pid));
 	s->pid = pid_seen(leader, s->tgid);
 	s->start = task_start(leader);
-	s->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	s->uid = READ(task, real_cred, uid.val);
 	/* iou-wrk-N and iou-sqp-N say nothing; their process's name does. */
-	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+	if (READ(task, flags) & PF_IO_WORKER)
 		task = leader;
-	BPF_CORE_READ_INTO(&s->comm, task, comm);
+	READ_NAME(s->comm, task, comm);
 }
 
 static __always_inline u64 socket_inode(struct sock *sk)
 {
-	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket *socket = READ(sk, sk_socket);
 	struct socket_alloc *both = (void *)socket;
 
 	if (!socket)
 		return 0;
-	return BPF_CORE_READ(both, vfs_inode.i_ino);
+	return READ(both, vfs_inode.i_ino);
 }
 
-/* Looks up first and writes only what is new: half the cost of always writing. */
-static __always_inline bool owner_remember(struct sock *sk, u64 inode, const struct sender *s)
+/* Not inline: rare, and the room it needs on the stack is for all that follows. */
+static __noinline int owner_write(u64 sk, u64 inode, const struct sender *s, u32 shared)
+{
+	struct owner fresh = { .inode = inode, .shared = shared };
+
+	if (!s)
+		return -1;
+	fresh.sender = *s;
+	return bpf_map_update_elem(&owners, &sk, &fresh, BPF_ANY);
+}
+
+/*
+ * Looks up first and writes only what is new: half the cost of always writing. Returns
+ * the entry, but for the first sight of a socket, whose entry has nothing to tell yet.
+ */
+static __always_inline struct owner *owner_remember(struct sock *sk, u64 inode,
+						    const struct sender *s)
 {
 	u64 key = (u64)sk;
 	struct owner *known = bpf_map_lookup_elem(&owners, &key);
-	struct owner fresh = {};
+	bool shared = known && known->inode == inode;
 
-	if (known && known->inode == inode) {
-		if (known->sender.tgid == s->tgid && known->sender.start == s->start)
-			return known->shared;
-		fresh.shared = 1;
-	}
-	fresh.sender = *s;
-	fresh.inode = inode;
-	bpf_map_update_elem(&owners, &key, &fresh, BPF_ANY);
-	return fresh.shared;
+	if (shared && known->sender.tgid == s->tgid && known->sender.start == s->start)
+		return known;
+	owner_write(key, inode, s, shared);
+	return shared ? bpf_map_lookup_elem(&owners, &key) : NULL;
 }
 
 static __always_inline struct owner *owner_of(struct sock *sk, u64 inode)

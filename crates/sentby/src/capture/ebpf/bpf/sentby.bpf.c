@@ -18,6 +18,7 @@ const struct {
 	enum sentby_flag flag;
 	enum sentby_process_flag process_flag;
 	enum sentby_signal signal;
+	enum sentby_function function;
 } sentby_types = {};
 
 static __always_inline bool answers_for(struct seen *seen, u32 hook, struct sk_buff *skb, void *ctx)
@@ -51,7 +52,7 @@ int egress_cgroup(struct __sk_buff *ctx)
 	}
 	if (parse(&v, &p) != 1)
 		return 1;
-	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, (void *)launder(ctx), ctx))
+	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
 		return 1;
 	seen.len = ctx->len;
 	observe(&v, &seen, &p);
@@ -60,7 +61,7 @@ int egress_cgroup(struct __sk_buff *ctx)
 
 static __always_inline void view_at(struct view *v, struct sk_buff *skb, u64 base)
 {
-	u64 end = (u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len);
+	u64 end = (u64)READ(skb, data) + READ(skb, len) - READ(skb, data_len);
 
 	v->ctx = NULL;
 	v->base = base;
@@ -69,7 +70,7 @@ static __always_inline void view_at(struct view *v, struct sk_buff *skb, u64 bas
 
 static __always_inline u64 network_header(struct sk_buff *skb)
 {
-	return (u64)BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	return (u64)READ(skb, head) + READ(skb, network_header);
 }
 
 /* Common to fentry and kprobe: the function's third argument is the packet. */
@@ -90,7 +91,7 @@ static __always_inline int finish_output(u32 hook, void *ctx, struct sk_buff *sk
 		COUNT(count_of(hook), lost_unreadable);
 		return 0;
 	}
-	seen.len = BPF_CORE_READ(skb, len);
+	seen.len = READ(skb, len);
 	observe(&v, &seen, &p);
 	return 0;
 }
@@ -122,9 +123,9 @@ int BPF_KPROBE(kprobe6, struct net *net, struct sock *sk, struct sk_buff *skb)
 /* The way out for nearly every packet where only AF_PACKET is looked for. */
 static __always_inline bool from_packet_socket(struct sk_buff *skb)
 {
-	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct sock *sk = READ(skb, sk);
 
-	return sk && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_PACKET;
+	return sk && READ(sk, __sk_common.skc_family) == AF_PACKET;
 }
 
 /*
@@ -147,10 +148,10 @@ int net_dev_queue(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	ip = network_header(skb);
 	if (seen.role == SENTBY_ROLE_PACKET_SOCKET) {
-		u16 type = BPF_CORE_READ(skb, dev, type);
+		u16 type = READ(skb, dev, type);
 
 		if (type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK) {
-			view_at(&v, skb, (u64)BPF_CORE_READ(skb, data));
+			view_at(&v, skb, (u64)READ(skb, data));
 			ip = past_ethernet(v.base, v.room);
 		}
 		if (!ip)
@@ -166,7 +167,7 @@ int net_dev_queue(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(count_of(SENTBY_HOOK_NET_DEV_QUEUE), lost_unreadable);
 		return 0;
 	}
-	seen.len = (u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - ip;
+	seen.len = (u64)READ(skb, data) + READ(skb, len) - ip;
 	observe(&v, &seen, &p);
 	return 0;
 }
