@@ -402,3 +402,6 @@ fn describe_outcome(request: &Request<'_>, out: &mut dyn fmt::Write) -> fmt::Res
         (None, _) => write!(out, " RCODE{rcode}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
