@@ -101,6 +101,17 @@ fn other_sections_name_nothing() {
     }
 }
 
+/// A name with an alias has nothing else; of what contradicts that, the least is taken.
+#[test]
+fn contradictions_add_nothing() {
+    let b = name("b.example");
+    let alias = |to: &[u8]| record(ASKED, CNAME, 60, to);
+    let both = [alias(&b), record(ASKED, A, 60, &v4(1)), record(&b, A, 60, &v4(66))];
+    assert_eq!(told(&response(A, &both)).unwrap(), ["192.0.2.1 60"]);
+    let two = [alias(&b), alias(&name("c.example")), record(&name("c.example"), A, 60, &v4(66))];
+    assert_eq!(told(&response(A, &two)).unwrap(), [""; 0]);
+}
+
 #[test]
 fn loops_end() {
     let to_itself = response(A, &[record(ASKED, CNAME, 60, ASKED)]);

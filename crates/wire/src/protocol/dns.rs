@@ -285,9 +285,7 @@ fn request<'a>(
     }
     if header.questions > 1 {
         request.set("questions", Value::Number(header.questions.into()));
-        if reading.has_all_questions() {
-            set_questions(frame.bytes, header.questions, &mut request);
-        }
+        set_questions(frame.bytes, header.questions, &mut request);
     }
     request.set("id", Value::Number(header.id.into()));
     if let Some(opcode) = names::opcode(header.opcode()).filter(|_| header.opcode() != 0) {
@@ -324,7 +322,7 @@ fn set_subject<'a>(subject: &Subject<'a>, request: &mut Request<'a>) {
     }
 }
 
-/// Tells all questions of a message, which were read before.
+/// Tells all questions of a message, if all can be read.
 fn set_questions<'a>(message: &'a [u8], count: u16, request: &mut Request<'a>) {
     let (mut names, mut types) = (Vec::new(), Vec::new());
     let mut at = message::HEADER_LEN;

@@ -150,3 +150,21 @@ fn starts_are_those_of_the_interest() {
     assert!(starts::fit(wanted.datagram, &response) && starts::fit(wanted.datagram, QUERY));
     assert!(starts::fit(wanted.stream, &framed(&response)));
 }
+
+/// One question of two, or the first record without one, could be anything.
+#[test]
+fn a_cut_message_is_certain_by_all_of_its_questions() {
+    let two = [b"\0\x01\x01\0\0\x02", &QUERY[6..], &QUERY[12..]].concat();
+    assert!(told(&two, 5399, false).is_some());
+    assert!(told(&two, 5399, true).is_none());
+    assert!(matches!(progress(&framed(&two)[..30], true), Progress::No));
+
+    let record = b"\x01a\0\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x09";
+    let bytes = framed(&[b"\0\x01\x84\0\0\0\0\x01\0\0\0\0", &record[..]].concat());
+    let on = Switches::OFF.with(RESPONSES);
+    let progress = |bytes, ended| DNS_PROTOCOL.decode_stream(&Stream { bytes, ended, on });
+    assert!(matches!(progress(&bytes, true), Progress::Done(..)));
+    let cut = &bytes[..bytes.len() - 1];
+    assert!(matches!(progress(cut, false), Progress::More));
+    assert!(matches!(progress(cut, true), Progress::No));
+}
