@@ -69,7 +69,7 @@ static FIELDS: &[Field] = &[
     Field {
         name: "questions",
         kind: Kind::Number,
-        doc: "How many questions the message carries, unless it is one; mostly in multicast \
+        doc: "How many questions the message carries, where several; mostly in multicast \
               queries (RFC 6762 section 5.3).",
     },
     Field {
