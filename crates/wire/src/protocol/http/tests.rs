@@ -195,6 +195,19 @@ fn usual_texts_are_borrowed() {
     assert_eq!(request.fields().count(), 6);
 }
 
+#[test]
+fn chunks_end_where_they_end() {
+    let body = b"5;x=y\r\nhello\r\n00a \n0123456789\n0\r\nA: b\r\n\r\n";
+    for len in 0..body.len() {
+        assert_eq!(chunked::len(&body[..len]), Ok(None), "{len}");
+    }
+    let pipelined = [&body[..], b"GET / HTTP/1.1\r\n"].concat();
+    assert_eq!(chunked::len(&pipelined), Ok(Some(body.len())));
+    for bad in ["\r\n", "x\r\n", "-1\r\n", "5:\r\n", "1\r\nab", "11111111111111111"] {
+        assert_eq!(chunked::len(bad.as_bytes()), Err(chunked::Malformed), "{bad}");
+    }
+}
+
 const SECRETS: &[&str] = &[
     "/a?ZZ",
     "/a?ZZ=",
