@@ -4,6 +4,7 @@
 //! that table and never name a protocol themselves.
 
 mod icmp;
+mod tls;
 
 use crate::packet::Packet;
 use crate::start::Start;
@@ -11,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &tls::Tls];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
