@@ -1,6 +1,9 @@
 //! ClientHellos of real clients: fingerprints, and which library they look like; cut into
 //! records and sends in every way.
 
+mod common;
+
+use common::invariants::check_stream;
 use wire::protocol::by_name;
 use wire::{Fault, Layer, Next, Progress, Protocol, Request, Stream, Switches};
 
@@ -177,4 +180,51 @@ fn what_only_begins_like_a_hello_is_none() {
             assert!(matches!(stream(&bytes, ended), Progress::No), "{what}");
         }
     }
+}
+
+/// A hello that asks for a name and offers protocols, in records of the usual size.
+fn asking(name: &[u8], protocols: &[&[u8]]) -> Vec<u8> {
+    let vector = |bytes: &[u8]| {
+        let len = u16::try_from(bytes.len()).expect("a short vector").to_be_bytes();
+        [&len[..], bytes].concat()
+    };
+    let short = |bytes: &&[u8]| [&[u8::try_from(bytes.len()).expect("short")][..], bytes].concat();
+    let names = vector(&[&[0][..], &vector(name)].concat());
+    let offers = vector(&protocols.iter().flat_map(short).collect::<Vec<u8>>());
+    let extensions = [&[0, 0][..], &vector(&names), &[0, 16], &vector(&offers)].concat();
+    let head = [&[3, 3][..], &[0; 32], &[0], &vector(&[0x13, 1]), &[1, 0]].concat();
+    let body = [head, vector(&extensions)].concat();
+    let len = u32::try_from(body.len()).expect("a short hello").to_be_bytes();
+    in_records(&[&[0; 5][..], &[1], &len[1..], &body].concat(), 1 << 14)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let mut line = String::new();
+    let request = hello(bytes, false);
+    request.protocol.describe(&request, &mut line).expect("writing to a string");
+    line
+}
+
+/// Whatever a client asks for, and however much of it has to be escaped.
+#[test]
+fn a_description_stays_short() {
+    let characters = ["a", "\u{1}", "\"", "\u{7ff}", "\u{fffd}", "\u{10ffff}"];
+    let bytes = characters.map(|c| c.as_bytes().to_vec()).into_iter().chain([vec![0xff]]);
+    for unit in bytes {
+        for times in [1, 20, 60, 250, 10_000] {
+            let name = unit.repeat(times);
+            let protocol = unit.repeat(times.min(250 / unit.len()));
+            check_stream(&asking(&name, &[&protocol[..]; 32]));
+        }
+    }
+}
+
+#[test]
+fn names_and_protocols_that_clients_use_are_shown_whole() {
+    let name = "a23456789.".repeat(25) + "abc";
+    let line = text(&asking(name.as_bytes(), &[b"h2", b"http/1.1", b"acme-tls/1"]));
+    let start = format!("{name} h2,http/1.1,acme-tls/1 TLS 1.2 ja4 t12d0102h2_");
+    assert!(line.starts_with(&start), "{line}");
+    let line = text(&asking("a".repeat(1000).as_bytes(), &[]));
+    assert!(line.starts_with(&("a".repeat(500) + "... TLS 1.2")), "{line}");
 }
