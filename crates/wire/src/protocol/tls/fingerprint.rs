@@ -6,7 +6,7 @@ use super::hello::{Hello, extension};
 use super::version;
 use md5::{Digest, Md5};
 use sha2::Sha256;
-use std::fmt::{LowerHex, Write};
+use std::fmt::Write;
 
 /// JA3: numbers as they were sent, MD5, 32 hex digits.
 pub(super) fn ja3(hello: &Hello<'_>) -> String {
@@ -63,9 +63,7 @@ fn sorted_hash(mut list: Vec<u16>, unsorted: &[u16]) -> String {
     }
     list.sort_unstable();
     let mut text = String::with_capacity(5 * (list.len() + unsorted.len()));
-    let digits = |text: &mut String, number: u16| {
-        let _ = write!(text, "{number:04x}");
-    };
+    let digits = |text: &mut String, number| push_hex(text, number, 4);
     join(&mut text, &list, ",", digits);
     if !unsorted.is_empty() {
         text.push('_');
@@ -82,13 +80,22 @@ fn join(text: &mut String, list: &[u16], between: &str, write: impl Fn(&mut Stri
 }
 
 /// The first hex digits of a hash.
-fn hex<B: LowerHex>(hash: &[B], digits: usize) -> String {
+fn hex(hash: &[u8], digits: usize) -> String {
     let mut text = String::with_capacity(2 * hash.len());
     for byte in hash {
-        let _ = write!(text, "{byte:02x}");
+        push_hex(&mut text, (*byte).into(), 2);
     }
     text.truncate(digits);
     text
+}
+
+/// Writes a number's last hex digits; several times as fast as `write!`, which was most
+/// of the time that a hello took.
+fn push_hex(text: &mut String, number: u16, digits: u32) {
+    for digit in (0..digits).rev() {
+        let digit = u32::from(number >> (4 * digit) & 0x0f);
+        text.extend(char::from_digit(digit, 16));
+    }
 }
 
 #[cfg(test)]
