@@ -152,14 +152,16 @@ fn sends_are_waited_for_until_the_stream_ends() {
 #[test]
 fn no_more_than_the_limit_is_waited_for() {
     const LIMIT: usize = 64 * 1024;
-    let record = [&[0x16, 3, 1, 0x40, 0][..], &[0; 1 << 14]].concat();
-    let mut bytes = record.repeat(5);
-    bytes[5..11].copy_from_slice(&[1, 0xff, 0xff, 0xff, 3, 3]);
+    // What fits into the limit is in itself without a fault: one large extension.
+    let head = [&[3, 3][..], &[0; 36], &[0xff, 0xd8, 0, 99, 0xff, 0xd4]].concat();
+    let message = [&[1, 0xff, 0xff, 0xff], &head[..], &[0; LIMIT]].concat();
+    let bytes = in_records(&[&[0; 5], &message[..]].concat(), 1 << 14);
     // Four records hold the limit but for the handshake header.
     let enough = LIMIT + 5 * 5 + 4;
     assert!(matches!(stream(&bytes[..enough - 1], false), Progress::More));
     let request = hello(&bytes[..enough], false);
     assert_eq!(request.faults, [Fault::BadLength]);
+    assert_eq!(request.number("ciphers"), Some(0));
 }
 
 #[test]
