@@ -151,8 +151,9 @@ static FIELDS: &[Field] = &[
     Field {
         name: "client_sure",
         kind: Kind::Name,
-        doc: "`exact` where the lists in the hello are as the library ships them, `likely` \
-              where the structure fits but a program chose other lists.",
+        doc: "`exact` where what the library decides by itself is as it ships, `likely` where the \
+              structure fits but a program chose other lists. Suites count but for openssl, whose \
+              programs choose them as a rule.",
     },
 ];
 
