@@ -5,6 +5,7 @@
 
 mod http;
 mod icmp;
+mod tls;
 
 use crate::packet::Packet;
 use crate::start::Start;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &tls::Tls];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
