@@ -6,6 +6,7 @@
 //! understood is returned; what was wrong is listed beside it as [`Fault`]s.
 #![forbid(unsafe_code)]
 
+pub mod answers;
 mod bytes;
 pub mod packet;
 pub mod protocol;

@@ -9,7 +9,8 @@ use wire::{Layer, Packet};
 pub type Target = fn(&[u8]);
 
 /// Every target and the folder of its corpus.
-pub const TARGETS: &[(&str, Target)] = &[("packet", packet), ("icmp", icmp), ("stream", stream)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("packet", packet), ("icmp", icmp), ("stream", stream), ("answers", answers)];
 
 /// A byte that chooses the layer, then a captured packet.
 pub fn packet(input: &[u8]) {
@@ -21,6 +22,11 @@ pub fn packet(input: &[u8]) {
 /// What a process sent over a stream, and again cut anywhere.
 pub fn stream(input: &[u8]) {
     invariants::check_stream(input);
+}
+
+/// A DNS response.
+pub fn answers(input: &[u8]) {
+    invariants::check_answers(input);
 }
 
 /// A byte that chooses the headers before it, then an ICMP or ICMPv6 message.

@@ -2,6 +2,7 @@
 //! these checks.
 
 use std::fmt::Write;
+use wire::answers::{MAX_RECORDS, answers};
 use wire::packet::parse;
 use wire::{Layer, PROTOCOLS, Packet, Progress, Protocol, Request, Stream, Switches, Value};
 
@@ -75,6 +76,24 @@ fn check_progress(protocol: &'static dyn Protocol, on: Switches, bytes: &[u8]) {
         let part = decode(&bytes[..len.min(bytes.len())], false);
         let given_up = len > 0 && matches!(part, Progress::No);
         assert!(!given_up, "{protocol:?} gave up after {len} bytes of what it waits for");
+    }
+}
+
+/// What answers a question is bounded, safe on a terminal, and the same however much
+/// of the message follows the answers.
+pub fn check_answers(message: &[u8]) {
+    let Some(whole) = answers(message) else { return };
+    assert!(whole.addresses.len() <= MAX_RECORDS);
+    let names = [Some(&whole.name), whole.canonical.as_ref()];
+    for name in names.into_iter().flatten() {
+        assert!(!name.is_empty() && name.iter().all(u8::is_ascii_graphic), "{name:?}");
+    }
+    let longer = [message, b"x"].concat();
+    assert_eq!(answers(&longer).as_ref(), Some(&whole));
+    for len in [message.len() / 2, message.len().saturating_sub(1)] {
+        if let Some(part) = answers(&message[..len]) {
+            assert_eq!(part, whole, "cut at {len}");
+        }
     }
 }
 

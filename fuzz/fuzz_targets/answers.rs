@@ -1,0 +1,9 @@
+//! DNS responses: the addresses that they name.
+#![no_main]
+
+#[path = "../../crates/wire/tests/common/inputs.rs"]
+mod inputs;
+#[path = "../../crates/wire/tests/common/invariants.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| inputs::answers(input));
