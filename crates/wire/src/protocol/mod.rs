@@ -4,6 +4,7 @@
 //! that table and never name a protocol themselves.
 
 pub(crate) mod dns;
+mod http;
 mod icmp;
 
 use crate::packet::Packet;
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &dns::Dns];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http, &dns::Dns];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
