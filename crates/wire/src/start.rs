@@ -1,7 +1,12 @@
 //! How a request begins, so plainly that a kernel can tell by looking at a few bytes.
 //!
 //! A [`Start`] is a row of steps, each a set of bytes. It may fit what is no request
-//! (the decoder decides), but fits every beginning of a request.
+//! (the decoder decides), but fits every beginning of a request. A [`Table`] looks for
+//! several at once.
+
+mod table;
+
+pub use table::{CLASSES, REJECT, Rule, STARTS, STATES, Table, TooMany};
 
 /// A set of byte values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,43 @@ pub enum Step {
     One(Bytes),
     /// One byte of the set, or more.
     Some(Bytes),
+    /// Takes no byte, comes last: the whole message is as long as a number in it says.
+    Total {
+        /// Where the number is, counted from the beginning of the message; inside what
+        /// the steps before this one take.
+        at: u8,
+        /// How many bytes it has, 1 to 3, the highest first.
+        size: u8,
+        /// How much longer than the number says the message is.
+        add: u16,
+    },
+    /// Takes no byte, comes last: the whole message is there when what is sent at once
+    /// ends with these bytes.
+    Until([u8; 4]),
+}
+
+impl Step {
+    /// The bytes that it takes; none of the steps that take no byte.
+    pub const fn set(&self) -> Option<Bytes> {
+        match self {
+            Step::One(set) | Step::Some(set) => Some(*set),
+            Step::Total { .. } | Step::Until(_) => None,
+        }
+    }
 }
 
 /// The beginning of a request: its steps in order. What follows them is not looked at.
 pub type Start = &'static [Step];
+
+/// How many bytes at least a start takes.
+pub const fn least(start: Start) -> usize {
+    let mut least = 0;
+    let mut i = 0;
+    while i < start.len() {
+        if start[i].set().is_some() {
+            least += 1;
+        }
+        i += 1;
+    }
+    least
+}

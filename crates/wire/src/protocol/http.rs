@@ -125,11 +125,13 @@ const TCHAR: Bytes = Bytes::of(b"!#$%&'*+-.^_`|~").and(ALNUM);
 /// What a target begins with: a path, `*`, a scheme, or a host (RFC 9112 section 3.2).
 const TARGET: Bytes = Bytes::of(b"/*[").and(ALNUM);
 const SPACE: Step = Step::One(Bytes::of(b" "));
+/// Most messages are sent without a body, or with the head in a send of its own.
+const HEAD_END: Step = Step::Until(*b"\r\n\r\n");
 
-const REQUEST: Start = &[Step::Some(TCHAR), SPACE, Step::One(TARGET)];
+const REQUEST: Start = &[Step::Some(TCHAR), SPACE, Step::One(TARGET), HEAD_END];
 /// Empty lines before it.
 const LATER_REQUEST: Start =
-    &[Step::Some(Bytes::of(b"\r\n")), Step::Some(TCHAR), SPACE, Step::One(TARGET)];
+    &[Step::Some(Bytes::of(b"\r\n")), Step::Some(TCHAR), SPACE, Step::One(TARGET), HEAD_END];
 const RESPONSE: Start = &[
     Step::One(Bytes::of(b"H")),
     Step::One(Bytes::of(b"T")),
@@ -141,6 +143,7 @@ const RESPONSE: Start = &[
     Step::One(DIGIT),
     SPACE,
     Step::One(DIGIT),
+    HEAD_END,
 ];
 
 impl Protocol for Http {

@@ -3,6 +3,7 @@
 //! A protocol declares its fields; text, JSON, filters and documentation walk
 //! that table and never name a protocol themselves.
 
+pub(crate) mod dns;
 mod http;
 mod icmp;
 mod tls;
@@ -13,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &tls::Tls];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http, &dns::Dns];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

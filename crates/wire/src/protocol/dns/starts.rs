@@ -1,7 +1,7 @@
 //! How messages begin. The decoder claims only what fits these, so that it sees the
 //! same whether or not a kernel looked first.
 
-use crate::start::{Bytes, Start, Step};
+use crate::start::{Bytes, Start, Step, least};
 
 /// Most questions in a message. Servers take one (RFC 9619); multicast queries carry
 /// dozens (RFC 6762 section 5.3).
@@ -16,6 +16,9 @@ const MAX_RECORDS_HIGH: u8 = (0xffff / super::message::SHORTEST_RECORD / 0x100) 
 /// The same, of 9000 bytes: a multicast query's known answers (RFC 6762 sections 7.1
 /// and 17), and what it is about to claim (section 8.2).
 const MAX_KNOWN_HIGH: u8 = (9000 / super::message::SHORTEST_RECORD / 0x100) as u8;
+
+/// Bytes of the length that goes before a message on a stream.
+const LENGTH: u8 = 2;
 
 const ANY: Step = Step::One(Bytes::ANY);
 const ZERO: Step = one(0, 0);
@@ -77,9 +80,9 @@ const RESPONSE: [Step; 12] = [
     ANY,
 ];
 
-const QUERY_FRAMED: [Step; 15] = framed(&QUERY);
-const CHANGE_FRAMED: [Step; 15] = framed(&CHANGE);
-const RESPONSE_FRAMED: [Step; 14] = framed(&RESPONSE);
+const QUERY_FRAMED: [Step; 16] = framed(&QUERY);
+const CHANGE_FRAMED: [Step; 16] = framed(&CHANGE);
+const RESPONSE_FRAMED: [Step; 15] = framed(&RESPONSE);
 
 /// Of datagrams; responses come last.
 const DATAGRAM: &[Start] = &[&QUERY, &CHANGE, &RESPONSE];
@@ -103,7 +106,7 @@ fn chosen(starts: &'static [Start], responses: bool) -> &'static [Start] {
 
 /// Whether bytes begin like one of these.
 pub(super) fn fit(starts: &[Start], bytes: &[u8]) -> bool {
-    starts.iter().any(|start| bytes.len() >= start.len() && fits(start, bytes))
+    starts.iter().any(|start| bytes.len() >= least(start) && fits(start, bytes))
 }
 
 /// Whether they may yet turn out to, when more of them come.
@@ -112,22 +115,22 @@ pub(super) fn may_fit(starts: &[Start], bytes: &[u8]) -> bool {
 }
 
 fn fits(start: Start, bytes: &[u8]) -> bool {
-    start.iter().zip(bytes).all(|(step, byte)| match step {
-        Step::One(set) | Step::Some(set) => set.has(*byte),
-    })
+    let fits = |(step, byte): (&Step, &u8)| step.set().is_none_or(|set| set.has(*byte));
+    start.iter().zip(bytes).all(fits)
 }
 
 const fn one(first: u8, last: u8) -> Step {
     Step::One(Bytes::range(first, last))
 }
 
-/// The start of a message that its length, two bytes, goes before.
+/// The start of a message that its length goes before.
 const fn framed<const N: usize, const M: usize>(start: &[Step; N]) -> [Step; M] {
     let mut steps = [ANY; M];
     let mut i = 0;
     while i < N {
-        steps[i + 2] = start[i];
+        steps[i + LENGTH as usize] = start[i];
         i += 1;
     }
+    steps[M - 1] = Step::Total { at: 0, size: LENGTH, add: LENGTH as u16 };
     steps
 }

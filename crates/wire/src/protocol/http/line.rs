@@ -1,7 +1,7 @@
 //! The first line of a request or response.
 
 use super::{RESPONSE, TARGET, TCHAR, redact};
-use crate::start::Step;
+use crate::start::{Step, least};
 
 /// Longest method that is believed to be one; the longest registered has 17 bytes.
 const MAX_METHOD: usize = 128;
@@ -200,14 +200,12 @@ fn cut<'a>(method: &'a [u8], line: &'a [u8]) -> Option<RequestLine<'a>> {
 /// Reads a status line.
 pub(super) fn status(bytes: &[u8], ended: bool) -> Read<StatusLine<'_>> {
     let wait = if ended { Read::No } else { Read::More };
-    let fits = |(byte, step): (&u8, &Step)| match step {
-        Step::One(set) | Step::Some(set) => set.has(*byte),
-    };
+    let fits = |(byte, step): (&u8, &Step)| step.set().is_none_or(|set| set.has(*byte));
     if !bytes.iter().zip(RESPONSE).all(fits) {
         return Read::No;
     }
     // The start ends with the first of three digits.
-    let begin = RESPONSE.len() - 1;
+    let begin = least(RESPONSE) - 1;
     let Some(code) = bytes.get(begin..begin + 3) else {
         let rest = bytes.get(begin..).unwrap_or_default();
         return if rest.iter().all(u8::is_ascii_digit) { wait } else { Read::No };

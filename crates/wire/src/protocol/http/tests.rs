@@ -26,10 +26,14 @@ fn is_captured(bytes: &[u8], on: Switches) -> bool {
 
 fn fits(start: Start, bytes: &[u8]) -> bool {
     let Some((step, steps)) = start.split_first() else { return true };
+    if step.set().is_none() {
+        return fits(steps, bytes);
+    }
     let Some((first, rest)) = bytes.split_first() else { return false };
     match step {
         Step::One(set) => set.has(*first) && fits(steps, rest),
         Step::Some(set) => set.has(*first) && (fits(steps, rest) || fits(start, rest)),
+        Step::Total { .. } | Step::Until(_) => unreachable!("they take no byte"),
     }
 }
 
