@@ -79,8 +79,8 @@ pub enum Step {
     Some(Bytes),
     /// Takes no byte, comes last: the whole message is as long as a number in it says.
     Total {
-        /// Where the number is, counted from the beginning of the message; inside what
-        /// the steps before this one take.
+        /// Where the number is, counted from the beginning of the message. Where it is
+        /// not among the bytes that are there, the length is not known.
         at: u8,
         /// How many bytes it has, 1 to 3, the highest first.
         size: u8,

@@ -89,10 +89,11 @@ pub fn udp<'a>(packet: &Packet<'a>) -> Option<Datagram<'a>> {
     })
 }
 
-/// The ports of a packet, where its transport has any and they were captured.
+/// The ports of a packet, where they were captured and its transport begins with both:
+/// TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
     match packet.protocol {
-        TCP | UDP => Some((be16(packet.payload, 0)?, be16(packet.payload, 2)?)),
+        TCP | UDP | 33 | 132 | 136 => Some((be16(packet.payload, 0)?, be16(packet.payload, 2)?)),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http, &dns::Dns];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http, &tls::Tls, &dns::Dns];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

@@ -162,9 +162,17 @@ const CLIENT_HELLO: Step = Step::One(Bytes::of(&[1]));
 const ZERO: Step = Step::One(Bytes::of(&[0]));
 const ANY: Step = Step::One(Bytes::ANY);
 
-/// A record's header, then a hello's first byte.
-const TLS_START: Start =
-    &[HANDSHAKE, Step::One(Bytes::of(&[3])), Step::One(Bytes::range(0, 4)), ANY, ANY, CLIENT_HELLO];
+/// A record's header, then a hello's first byte. Its length stands behind that, unless
+/// the record ends there; and there is a header for every record it is in, usually one.
+const TLS_START: Start = &[
+    HANDSHAKE,
+    Step::One(Bytes::of(&[3])),
+    Step::One(Bytes::range(0, 4)),
+    ANY,
+    ANY,
+    CLIENT_HELLO,
+    Step::Total { at: 6, size: 3, add: 9 + 16 * 5 },
+];
 
 /// The same with DTLS versions, epoch zero (nothing is encrypted yet) and a number.
 const DTLS_START: Start = &[

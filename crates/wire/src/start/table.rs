@@ -11,10 +11,10 @@ mod tests;
 pub const STARTS: usize = 8;
 
 /// Most states of a table.
-pub const STATES: usize = 96;
+pub const STATES: usize = 128;
 
 /// Most classes of bytes that a table tells apart.
-pub const CLASSES: usize = 32;
+pub const CLASSES: usize = 64;
 
 /// The state of bytes that begin like none of the starts.
 pub const REJECT: u8 = 0;

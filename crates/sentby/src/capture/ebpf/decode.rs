@@ -6,7 +6,7 @@ use super::skeleton::types::{
 };
 use crate::event::{
     Ancestor, Batch, Capture, Evidence, Iface, Item, NS_PER_TICK, Process, ProcessKey, Task,
-    until_nul,
+    Wanted, until_nul,
 };
 use wire::Layer;
 
@@ -109,6 +109,10 @@ fn packet(
         iface: has(flag::SENTBY_HAS_IFACE)
             .then(|| Iface { index: r.ifindex, name: comm(&r.ifname) }),
         descends: reading.follows.then(|| has(flag::SENTBY_DESCENDS)),
+        wanted: match has(flag::SENTBY_PAYLOAD) {
+            true => Wanted::Payload { begins: has(flag::SENTBY_BEGINS) },
+            false => Wanted::Packet,
+        },
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
         len: Some(r.len),

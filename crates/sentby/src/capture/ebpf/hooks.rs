@@ -13,6 +13,8 @@ pub struct Hook {
     pub id: types::sentby_hook,
     /// The programs that make it up.
     pub programs: &'static [&'static str],
+    /// Whether it can read all that a packet carries: TCP leaves it in pages.
+    pub payload: bool,
     /// Which senders it can see.
     pub sees: &'static [Sender],
     /// What the facts alone say against it.
@@ -25,6 +27,7 @@ pub static HOOKS: &[Hook] = &[
         name: "cgroup_skb",
         id: types::sentby_hook::SENTBY_HOOK_CGROUP_SKB,
         programs: &["egress_cgroup"],
+        payload: true,
         sees: &[Sender::Process, Sender::Kernel],
         refuse: refuse_cgroup,
     },
@@ -32,6 +35,7 @@ pub static HOOKS: &[Hook] = &[
         name: "fentry",
         id: types::sentby_hook::SENTBY_HOOK_FENTRY,
         programs: &["fentry4", "fentry6"],
+        payload: false,
         sees: &[Sender::Process, Sender::Kernel, Sender::Forwarded],
         refuse: refuse_fentry,
     },
@@ -39,6 +43,7 @@ pub static HOOKS: &[Hook] = &[
         name: "kprobe",
         id: types::sentby_hook::SENTBY_HOOK_KPROBE,
         programs: &["kprobe4", "kprobe6"],
+        payload: false,
         sees: &[Sender::Process, Sender::Kernel, Sender::Forwarded],
         refuse: refuse_kprobe,
     },
@@ -46,6 +51,7 @@ pub static HOOKS: &[Hook] = &[
         name: "net_dev_queue",
         id: types::sentby_hook::SENTBY_HOOK_NET_DEV_QUEUE,
         programs: &["net_dev_queue"],
+        payload: false,
         sees: &[Sender::Process, Sender::Kernel, Sender::Forwarded, Sender::PacketSocket],
         refuse: refuse_tracing,
     },
@@ -89,11 +95,17 @@ pub struct Choice {
 }
 
 /// Gives each wanted kind of sender to the best usable hook.
-pub fn choose(usable: &[&str], wanted: &[Sender]) -> Choice {
+/// Where payload is wanted, those that can read it go before the others.
+pub fn choose(usable: &[&str], wanted: &[Sender], payload: bool) -> Choice {
     let mut choice = Choice::default();
     for &sender in wanted {
-        let best = preference(sender).iter().find(|name| usable.contains(name));
-        let Some(&name) = best else {
+        let mut best = preference(sender).iter().filter(|name| usable.contains(name));
+        let reads = |name: &&&'static str| by_name(name).is_some_and(|h| h.payload);
+        let chosen = match payload {
+            true => best.clone().find(reads).or_else(|| best.next()),
+            false => best.next(),
+        };
+        let Some(&name) = chosen else {
             choice.unseen.push(sender);
             continue;
         };
@@ -211,7 +223,7 @@ mod tests {
                 .filter(|(i, _)| mask & (1 << i) != 0)
                 .map(|(_, n)| *n)
                 .collect();
-            let choice = choose(&usable, &Sender::ALL);
+            let choice = choose(&usable, &Sender::ALL, false);
             for sender in Sender::ALL {
                 let hooks = hook_of(&choice, sender);
                 let seen = usable.iter().any(|n| by_name(n).unwrap().sees.contains(&sender));
@@ -226,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_cgroup_hook_comes_first_for_processes() {
-        let choice = choose(&ALL, &[Sender::Process, Sender::PacketSocket]);
+        let choice = choose(&ALL, &[Sender::Process, Sender::PacketSocket], false);
         assert_eq!(
             choice.hooks,
             [("cgroup_skb", vec![Sender::Process]), ("net_dev_queue", vec![Sender::PacketSocket])]
@@ -235,9 +247,9 @@ mod tests {
 
     #[test]
     fn forwarded_needs_the_function_itself() {
-        let choice = choose(&ALL, &Sender::ALL);
+        let choice = choose(&ALL, &Sender::ALL, false);
         assert_eq!(hook_of(&choice, Sender::Forwarded), ["fentry"]);
-        let choice = choose(&["cgroup_skb"], &Sender::ALL);
+        let choice = choose(&["cgroup_skb"], &Sender::ALL, false);
         assert_eq!(choice.unseen, [Sender::Forwarded, Sender::PacketSocket]);
     }
 

@@ -6,7 +6,7 @@ use super::hooks::{self, Choice};
 use super::lower::{follows_children, lower};
 use super::skeleton::{OpenSentbySkel, SentbySkel, SentbySkelBuilder, types::sentby_signal};
 use super::softirq::Signal;
-use super::{cgroup, log};
+use super::{cgroup, log, starts};
 use crate::capture::Options;
 use crate::host::Host;
 use crate::plan::Plan;
@@ -112,6 +112,8 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     if let Some(rodata) = skel.maps.rodata_data.as_deref_mut() {
         rodata.plan = lower(job.plan, job.host, job.choice, job.signal, job.ring);
         rodata.plan.direct = u32::from(job.direct.is_some());
+        rodata.stream_starts = starts::lower(&job.plan.streams)?;
+        rodata.datagram_starts = starts::lower(&job.plan.datagrams)?;
     }
     skel.maps.ring.set_autocreate(job.ring)?;
     skel.maps.perf.set_autocreate(!job.ring)?;

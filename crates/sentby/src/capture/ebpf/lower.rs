@@ -30,6 +30,8 @@ pub fn lower(
         wakeup_bytes: WAKEUP_BYTES,
         pidns: host.pidns.unwrap_or(0),
         children: u32::from(follows_children(plan, host)),
+        streams: u32::from(!plan.streams.is_empty()),
+        datagrams: u32::from(!plan.datagrams.is_empty()),
         tids: list(&plan.tids),
         uids: list(&plan.uids),
         netns: list(&plan.netns),

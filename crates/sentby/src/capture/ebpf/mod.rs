@@ -10,6 +10,7 @@ mod lower;
 mod missed;
 mod softirq;
 mod source;
+mod starts;
 
 #[allow(
     missing_docs,
@@ -71,8 +72,10 @@ impl Backend for Ebpf {
             notes: Vec::new(),
         };
         loop {
-            let choice = hooks::choose(&attempt.usable, &Sender::wanted(plan));
+            let choice =
+                hooks::choose(&attempt.usable, &Sender::wanted(plan), plan.wants_payload());
             attempt.need_processes(&choice)?;
+            attempt.need_payload(&choice, plan)?;
             let job = Job {
                 host,
                 plan,
@@ -120,6 +123,20 @@ impl Attempt {
             return Ok(());
         }
         bail!("no hook sees what processes send: {}", self.refused.join("; "))
+    }
+
+    /// Requests inside of TCP and UDP need a hook that can read them.
+    fn need_payload(&self, choice: &Choice, plan: &Plan) -> Result<()> {
+        let of_processes = choice.hooks.iter().find(|(_, s)| s.contains(&Sender::Process));
+        let reads = of_processes.is_some_and(|(n, _)| hooks::by_name(n).is_some_and(|h| h.payload));
+        if reads || !plan.wants_payload() {
+            return Ok(());
+        }
+        let why = match self.refused.is_empty() {
+            true => "it is not among those asked for".to_owned(),
+            false => self.refused.join("; "),
+        };
+        bail!("what TCP and UDP carry is read by the hook cgroup_skb alone, and {why}")
     }
 
     /// Takes out what the kernel refused, or gives up.

@@ -144,14 +144,13 @@ fn all_protocols_fit_in_one_table() {
 }
 
 #[test]
-fn what_takes_no_byte_comes_last_and_counts_what_was_seen() {
+fn what_takes_no_byte_comes_last() {
     for start in [registered(|i| i.stream), registered(|i| i.datagram)].concat() {
         let (taking, last) = start.split_at(least(start));
         assert!(taking.iter().all(|step| step.set().is_some()), "{start:?}");
         for step in last {
-            if let Step::Total { at, size, .. } = *step {
+            if let Step::Total { size, .. } = *step {
                 assert!((1..=3).contains(&size), "{start:?}");
-                assert!(usize::from(at + size) <= taking.len(), "{start:?}");
             }
         }
     }

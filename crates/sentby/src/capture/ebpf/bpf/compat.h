@@ -96,11 +96,13 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 
 /*
  * clang drops bounds it can prove and the verifier cannot: clamp where the
- * optimiser does not look. Verifiers before 6.2 want a size that is provably
+ * optimiser does not look. A mask also mends ranges that verifiers before 6.8 have
+ * empty on ways that cannot be gone, and then forget. Verifiers before 6.2 want a size that is provably
  * at least 1 as well.
  */
 #define CLAMP_MAX(v, max) \
 	asm volatile("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(v) : "i"(max))
+#define MASK(v, mask) asm volatile("%0 &= %1" : "+r"(v) : "i"(mask))
 #define CLAMP_MIN1(v) \
 	asm volatile("if %0 >= 1 goto +1\n\t%0 = 1" : "+r"(v))
 

@@ -6,6 +6,7 @@
 #include "filter.bpf.h"
 #include "packet.bpf.h"
 #include "process.bpf.h"
+#include "stream.bpf.h"
 
 /*
  * The kernel shows some packets twice: on each of a stack of devices, and as the
@@ -46,7 +47,7 @@ struct seen {
 	u32 flags;
 	u32 evidence;
 	u32 len;
-	u32 pad;
+	u32 want;		/* bytes to capture; 0: it is enough to know the sender */
 	u64 inode;
 	u64 time;
 	struct owner *owner;	/* of sk, when its sender is the running task */
@@ -117,13 +118,13 @@ static __always_inline bool seen_before(const struct seen *seen, const struct vi
  * The IP layer shows every packet once, but for the clone that ip_mc_output() and
  * ip_mc_finish_output() loop back: both run the cgroup hook (net/ipv4/ip_output.c).
  */
-static __always_inline bool may_be_seen_twice(const struct seen *seen)
+static __always_inline bool may_be_seen_twice(const struct seen *seen, const struct packet *p)
 {
 	struct sk_buff *skb = seen->skb;
 
 	if (seen->hook == SENTBY_HOOK_NET_DEV_QUEUE)
 		return true;
-	return seen->hook == SENTBY_HOOK_CGROUP_SKB && seen->role == SENTBY_ROLE_PROCESS &&
+	return seen->hook == SENTBY_HOOK_CGROUP_SKB && p->protocol != IPPROTO_TCP && seen->role == SENTBY_ROLE_PROCESS &&
 	       READ_BIT(skb, cloned);
 }
 
@@ -169,6 +170,13 @@ static __always_inline bool names_a_process(const struct seen *seen)
 	return seen->evidence == SENTBY_EVIDENCE_TASK || seen->evidence == SENTBY_EVIDENCE_OWNER;
 }
 
+/* An immediate must be one even where a branch on it is not taken. */
+#define CLAMP_ROOM(n, size, room)	\
+	do {				\
+		if ((room) == (size))	\
+			CLAMP_MAX(n, size); \
+	} while (0)
+
 /* A reservation's size must be a constant: `room`, for the n bytes that are there. */
 static __always_inline void packet_emit_room(const struct view *v, const struct seen *seen,
 					     const struct sender *s, struct sentby_count *count,
@@ -200,10 +208,12 @@ static __always_inline void packet_emit_room(const struct view *v, const struct 
 	__builtin_memcpy(r->comm, s->comm, sizeof(r->comm));
 	__builtin_memcpy(r->ifname, seen->ifname, sizeof(r->ifname));
 	CLAMP_MIN1(n);
-	if (room == SENTBY_PACKET_SMALL)
-		CLAMP_MAX(n, SENTBY_PACKET_SMALL);
-	else
-		CLAMP_MAX(n, SENTBY_PACKET_LARGE);
+	CLAMP_ROOM(n, SENTBY_PACKET_SMALL, room);
+	CLAMP_ROOM(n, SENTBY_PACKET_LARGE, room);
+	CLAMP_ROOM(n, SENTBY_PAYLOAD_SMALL, room);
+	CLAMP_ROOM(n, SENTBY_PAYLOAD_MEDIUM, room);
+	CLAMP_ROOM(n, SENTBY_PAYLOAD_LARGE, room);
+	CLAMP_ROOM(n, SENTBY_PAYLOAD_HUGE, room);
 	if (v->ctx)
 		r->captured = bpf_skb_load_bytes(v->ctx, 0, r + 1, n) ? 0 : n;
 	else
@@ -215,14 +225,22 @@ static __always_inline void packet_emit_room(const struct view *v, const struct 
 static __always_inline void packet_emit(const struct view *v, const struct seen *seen,
 					const struct sender *s, struct sentby_count *count)
 {
-	u64 n = seen->len;
+	u64 n = seen->want;
 
 	if (!v->ctx && n > v->room)
 		n = v->room;
 	if (n <= SENTBY_PACKET_SMALL)
 		packet_emit_room(v, seen, s, count, n, SENTBY_PACKET_SMALL);
-	else
+	else if (n <= SENTBY_PACKET_LARGE || !(seen->flags & SENTBY_PAYLOAD))
 		packet_emit_room(v, seen, s, count, n, SENTBY_PACKET_LARGE);
+	else if (n <= SENTBY_PAYLOAD_SMALL)
+		packet_emit_room(v, seen, s, count, n, SENTBY_PAYLOAD_SMALL);
+	else if (n <= SENTBY_PAYLOAD_MEDIUM)
+		packet_emit_room(v, seen, s, count, n, SENTBY_PAYLOAD_MEDIUM);
+	else if (n <= SENTBY_PAYLOAD_LARGE || !plan.ring)
+		packet_emit_room(v, seen, s, count, n, SENTBY_PAYLOAD_LARGE);
+	else
+		packet_emit_room(v, seen, s, count, n, SENTBY_PAYLOAD_HUGE);
 }
 
 /* A wanted protocol was parsed: everything else that happens to a packet. */
@@ -238,13 +256,15 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 	seen->netns = READ(dev, nd_net.net, ns.inum);
 	seen->ifindex = READ(dev, ifindex);
 	READ_NAME(seen->ifname, dev, name);
-	seen->flags = SENTBY_HAS_IFACE | SENTBY_HAS_NETNS;
-	if (may_be_seen_twice(seen) && seen_before(seen, v, p)) {
+	seen->flags |= SENTBY_HAS_IFACE | SENTBY_HAS_NETNS;
+	if (may_be_seen_twice(seen, p) && seen_before(seen, v, p)) {
 		COUNT(count, duplicates);
 		return;
 	}
-	COUNT(count, seen);
 	attribute(seen, task, &sender);
+	if (!seen->want)
+		return;
+	COUNT(count, seen);
 	if (!packet_wanted(p, seen->netns, seen->ifname)) {
 		COUNT(count, filtered);
 		return;

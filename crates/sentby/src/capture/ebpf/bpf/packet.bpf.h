@@ -34,6 +34,12 @@ static __always_inline bool protocol_wanted(u32 protocol)
 	return plan.ip_protocols[(protocol >> 6) & 3] & (1ULL << (protocol & 63));
 }
 
+/* Whether it may carry what is wanted for its payload; only where all of it can be read. */
+static __always_inline bool payload_wanted(const struct view *v, u32 protocol)
+{
+	return v->ctx && ((protocol == 6 && plan.streams) || (protocol == 17 && plan.datagrams));
+}
+
 static __always_inline int view_read(const struct view *v, u32 offset, void *to, u32 n)
 {
 	if (v->ctx)
@@ -44,10 +50,10 @@ static __always_inline int view_read(const struct view *v, u32 offset, void *to,
 }
 
 /* 1: wanted and parsed; 0: not wanted; -1: cannot be read. */
-static __always_inline int parse4(const u8 *h, struct packet *p)
+static __always_inline int parse4(const struct view *v, const u8 *h, struct packet *p)
 {
 	p->protocol = h[9];
-	if (!protocol_wanted(p->protocol))
+	if (!protocol_wanted(p->protocol) && !payload_wanted(v, p->protocol))
 		return 0;
 	/* A later fragment has no transport header. */
 	if ((h[6] & 0x1f) || h[7])
@@ -83,7 +89,7 @@ static __always_inline int parse6(const struct view *v, u8 *h, struct packet *p)
 		}
 		next = e[0];
 	}
-	if (!protocol_wanted(next))
+	if (!protocol_wanted(next) && !payload_wanted(v, next))
 		return 0;
 	p->family = 6;
 	p->protocol = next;
@@ -100,7 +106,7 @@ static __always_inline int parse(const struct view *v, struct packet *p)
 	if (view_read(v, 0, h, HEADER4))
 		return -1;
 	if ((h[0] >> 4) == 4)
-		return parse4(h, p);
+		return parse4(v, h, p);
 	if ((h[0] >> 4) == 6)
 		return parse6(v, h, p);
 	return 0;

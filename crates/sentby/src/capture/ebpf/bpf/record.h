@@ -13,6 +13,15 @@
 #define SENTBY_IFNAME_LEN	16	/* IFNAMSIZ */
 #define SENTBY_PACKET_SMALL	96	/* an echo request */
 #define SENTBY_PACKET_LARGE	192	/* an ICMP error with the headers it quotes */
+#define SENTBY_PAYLOAD_SMALL	512
+#define SENTBY_PAYLOAD_MEDIUM	2048
+#define SENTBY_PAYLOAD_LARGE	8192	/* the most that fits where there is no ring buffer */
+#define SENTBY_PAYLOAD_HUGE	16640	/* SENTBY_REQUEST_MAX and the headers before it */
+#define SENTBY_REQUEST_MAX	16384	/* bytes of one request that are captured */
+#define SENTBY_STATES		128	/* of a table of starts; powers of 2 */
+#define SENTBY_CLASSES		64
+#define SENTBY_STARTS		8
+#define SENTBY_RULES		16	/* more than there are starts, a power of 2 */
 #define SENTBY_ANCESTORS	8
 #define SENTBY_PATH_BYTES	768	/* 512 of path and room for one more name */
 #define SENTBY_ARGV_SMALL	512
@@ -61,6 +70,8 @@ enum sentby_flag {
 	SENTBY_HAS_INODE = 64,
 	SENTBY_DESCENDS = 128,		/* of a process that was asked for */
 	SENTBY_SHARED = 256,		/* several processes have used the socket */
+	SENTBY_PAYLOAD = 512,		/* captured for what it carries */
+	SENTBY_BEGINS = 1024,		/* what it carries may begin a request */
 };
 
 /* One packet. */
@@ -83,7 +94,7 @@ struct sentby_packet {
 	__u32 pad2;
 	char comm[SENTBY_COMM_LEN];
 	char ifname[SENTBY_IFNAME_LEN];
-	/* the packet follows: SENTBY_PACKET_SMALL or SENTBY_PACKET_LARGE bytes of room */
+	/* the packet follows, in the room that fits it */
 };
 
 struct sentby_ancestor {
@@ -166,6 +177,26 @@ struct sentby_names {
 	char value[SENTBY_LIST_MAX][SENTBY_COMM_LEN];
 };
 
+/* How much is wanted of what begins in one way; see wire/src/start.rs. */
+struct sentby_rule {
+	__u32 until;			/* bytes in memory order, 0: none */
+	__u16 add;
+	__u8 at;
+	__u8 size;			/* bytes of the number at `at`, 0: none */
+};
+
+/*
+ * How requests begin, as a table: state 0 rejects, 1 to `count` accept, the others go
+ * on.
+ */
+struct sentby_starts {
+	__u32 count;			/* 0: nothing is wanted */
+	__u32 start;
+	struct sentby_rule rule[SENTBY_RULES];	/* by accepting state */
+	__u8 class_of[256];
+	__u8 next[SENTBY_STATES][SENTBY_CLASSES];
+};
+
 /* How to tell softirq from task context; see context.bpf.h. */
 enum sentby_signal {
 	SENTBY_SIGNAL_FLAG,		/* per-CPU flag set by the softirq tracepoints */
@@ -187,6 +218,8 @@ struct sentby_plan {
 	__u32 pidns;			/* inode of the reader's pid namespace, 0: initial */
 	__u32 children;			/* follow descendants */
 	__u32 direct;			/* read kernel memory by loads, not by a helper */
+	__u32 streams;			/* look into what TCP carries */
+	__u32 datagrams;		/* look into what UDP carries */
 	__u32 pad;
 	struct sentby_list pids;
 	struct sentby_list tids;

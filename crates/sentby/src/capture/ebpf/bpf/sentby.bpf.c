@@ -30,6 +30,27 @@ static __always_inline bool answers_for(struct seen *seen, u32 hook, struct sk_b
 	return plan.roles[hook] & seen->role;
 }
 
+/* Whether what a packet carries is wanted, and how much of it. */
+static __always_inline bool carries_wanted(const struct view *v, struct seen *seen,
+					   const struct packet *p)
+{
+	struct wanted w = {};
+
+	if (p->protocol == IPPROTO_UDP && plan.datagrams) {
+		if (!datagram_wanted(v, p, seen->len, &w))
+			return false;
+	} else if (p->protocol == IPPROTO_TCP && plan.streams) {
+		if (!segment_wanted(v, p, seen->sk, seen->sk ? socket_inode(seen->sk) : 0,
+				    seen->len, &w))
+			return false;
+	} else {
+		return false;
+	}
+	seen->want = w.bytes;
+	seen->flags = w.flags | SENTBY_PAYLOAD;
+	return true;
+}
+
 /*
  * The kernel calls this inside ip_finish_output() and ip6_finish_output(), for
  * packets that have a socket (BPF_CGROUP_RUN_PROG_INET_EGRESS). It always lets
@@ -45,9 +66,10 @@ int egress_cgroup(struct __sk_buff *ctx)
 
 	/* The common case, a protocol no one asked for, leaves here. */
 	if (data + 10 <= end) {
-		if ((data[0] >> 4) == 4 && !protocol_wanted(data[9]))
-			return 1;
-		if ((data[0] >> 4) == 6 && !protocol_wanted(data[6]) && !IS_EXTENSION(data[6]))
+		u8 protocol = (data[0] >> 4) == 4 ? data[9] : data[6];
+
+		if (!protocol_wanted(protocol) && !payload_wanted(&v, protocol) &&
+		    !((data[0] >> 4) == 6 && IS_EXTENSION(protocol)))
 			return 1;
 	}
 	if (parse(&v, &p) != 1)
@@ -55,6 +77,9 @@ int egress_cgroup(struct __sk_buff *ctx)
 	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
 		return 1;
 	seen.len = ctx->len;
+	seen.want = seen.len;
+	if (!protocol_wanted(p.protocol) && !carries_wanted(&v, &seen, &p))
+		return 1;
 	observe(&v, &seen, &p);
 	return 1;
 }
@@ -92,6 +117,7 @@ static __always_inline int finish_output(u32 hook, void *ctx, struct sk_buff *sk
 		return 0;
 	}
 	seen.len = READ(skb, len);
+	seen.want = seen.len;
 	observe(&v, &seen, &p);
 	return 0;
 }
@@ -168,6 +194,7 @@ int net_dev_queue(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	seen.len = (u64)READ(skb, data) + READ(skb, len) - ip;
+	seen.want = seen.len;
 	observe(&v, &seen, &p);
 	return 0;
 }
@@ -221,6 +248,7 @@ int open_sockets(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct owner owner = {}, *known;
 	struct sock *sk;
+	u32 protocol;
 	u16 family;
 	u64 key;
 
@@ -236,8 +264,10 @@ int open_sockets(struct bpf_iter__task_file *ctx)
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
 		return 0;
+	protocol = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
 	if (family != AF_PACKET && BPF_CORE_READ_BITFIELD_PROBED(sk, sk_type) != SOCK_RAW &&
-	    !protocol_wanted(BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol)))
+	    !protocol_wanted(protocol) && !(protocol == IPPROTO_TCP && plan.streams) &&
+	    !(protocol == IPPROTO_UDP && plan.datagrams))
 		return 0;
 	sender_of((void *)launder(task), &owner.sender);
 	owner.sender.tid = 0;
