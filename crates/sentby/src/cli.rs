@@ -1,13 +1,14 @@
 //! The command line. Protocols come from the registry: each is a subcommand.
 
+use crate::asked::Asked;
 use crate::capture::BACKENDS;
 use crate::filter::FilterArgs;
 use crate::output::TimeStyle;
-use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use wire::{PROTOCOLS, Protocol};
+use wire::{PROTOCOLS, Protocol, Switch, Switches};
 
 /// Default size of the buffer between kernel and user space, in bytes: some 13,000
 /// packets, 60 ms of a ping flood on a fast machine.
@@ -19,7 +20,7 @@ const BUFFER_SIZES: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 30;
 /// What was asked for.
 pub enum Task {
     /// Trace these protocols.
-    Trace(Vec<&'static dyn Protocol>, Box<TraceArgs>),
+    Trace(Vec<Asked>, Box<TraceArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Wait to become the traced command (launch.rs).
@@ -174,7 +175,44 @@ pub fn command() -> Command {
 
 fn trace(name: &'static str, about: &'static str) -> Command {
     // The derived arguments bring the about of their struct; ours comes after.
-    TraceArgs::augment_args(Command::new(name)).about(about).long_about(None)
+    let mut command = TraceArgs::augment_args(Command::new(name)).about(about).long_about(None);
+    for (switch, owners) in switches() {
+        // Others can be named as well, so that all are taken; but help is about this one.
+        let own = name == "all" || owners.contains(&name);
+        let help = match owners.as_slice() {
+            [only] if *only == name => switch.doc.to_owned(),
+            _ => format!("{} ({})", switch.doc, owners.join(", ")),
+        };
+        command = command.arg(
+            Arg::new(switch.name)
+                .long(switch.name)
+                .action(ArgAction::SetTrue)
+                .hide(!own)
+                .help(help)
+                .help_heading("Protocols"),
+        );
+    }
+    command
+}
+
+/// Every switch by name, with the protocols that have it.
+fn switches() -> Vec<(&'static Switch, Vec<&'static str>)> {
+    let mut all: Vec<(&'static Switch, Vec<&'static str>)> = Vec::new();
+    for protocol in PROTOCOLS {
+        for switch in protocol.switches() {
+            match all.iter_mut().find(|(known, _)| known.name == switch.name) {
+                Some((_, owners)) => owners.push(protocol.name()),
+                None => all.push((switch, vec![protocol.name()])),
+            }
+        }
+    }
+    all
+}
+
+fn switched_on(protocol: &dyn Protocol, matches: &ArgMatches) -> Switches {
+    let names = protocol.switches().iter().map(|s| s.name).enumerate();
+    let on = names.filter(|(_, name)| matches.get_flag(name));
+    on.fold(Switches::OFF, |on, (position, _)| on.with(position))
 }
 
 /// Reads the command line; prints help or a usage error and exits if there is no more to do.
@@ -195,7 +233,9 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
         }
         first => {
             let args = TraceArgs::from_arg_matches(matches)?;
-            Ok(Task::Trace(protocols(first, &args.more), Box::new(args)))
+            let asked = protocols(first, &args.more).into_iter();
+            let asked = asked.map(|p| Asked { protocol: p, on: switched_on(p, matches) });
+            Ok(Task::Trace(asked.collect(), Box::new(args)))
         }
     }
 }

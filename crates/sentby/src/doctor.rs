@@ -1,5 +1,6 @@
 //! `sentby doctor`: what this machine allows, tried for real, and what to do about the rest.
 
+use crate::asked::Asked;
 use crate::capture::{BACKENDS, Backend, HookCheck, Options, Sender, ebpf};
 use crate::cli::DoctorArgs;
 use crate::event::Batch;
@@ -10,7 +11,7 @@ use caps::Capability;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Duration;
-use wire::{PROTOCOLS, Switches};
+use wire::PROTOCOLS;
 
 /// Size of the buffer in a trial, in bytes.
 const TRIAL_BUFFER: usize = 64 * 1024;
@@ -47,7 +48,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
 
 /// The plan of a trial: every protocol, every sender.
 fn trial_plan(forwarded: bool) -> Plan {
-    let protocols = PROTOCOLS.iter().flat_map(|p| p.interest(Switches::OFF).ip_protocols);
+    let protocols = PROTOCOLS.iter().flat_map(|p| Asked::plain(*p).interest().ip_protocols);
     let mut plan = Plan { ip_protocols: protocols.copied().collect(), ..Plan::default() };
     plan.senders.forwarded = forwarded;
     plan

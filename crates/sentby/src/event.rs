@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
-use wire::{Layer, Request};
+use wire::{Layer, Packet, Request};
 
 /// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -85,6 +85,36 @@ pub struct Task {
     pub uid: Option<u32>,
 }
 
+/// Where a packet comes from and goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source and destination port, for protocols that have ports.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Ends {
+    /// Those of a packet.
+    pub fn of(packet: &Packet<'_>) -> Ends {
+        Ends { src: packet.src, dst: packet.dst, ports: wire::transport::ports(packet) }
+    }
+}
+
+/// What of a packet a capture is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The packet as a whole.
+    Packet,
+    /// What it carries: perhaps the beginning of a request (`begins`), or more of one.
+    Payload {
+        /// A request may begin where the payload does.
+        begins: bool,
+    },
+}
+
 /// A network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Iface {
@@ -116,6 +146,8 @@ pub struct Capture {
     /// Whether the sender descends from the process that was asked for; `None`
     /// where the backend does not track that.
     pub descends: Option<bool>,
+    /// What of it was wanted.
+    pub wanted: Wanted,
     /// Where `bytes` begin.
     pub layer: Layer,
     /// The captured bytes: a range of [`Batch::bytes`].

@@ -15,13 +15,13 @@ mod pattern;
 
 pub use args::FilterArgs;
 
+use crate::asked::Asked;
 use crate::event::{Event, Evidence, ProcessKey};
 use crate::plan::{AnyOf, Nets, Plan, Senders};
 use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
 use std::fmt;
-use wire::{Protocol, Switches};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the NUL).
 const COMM_BYTES: usize = crate::event::COMM_LEN - 1;
@@ -168,9 +168,11 @@ impl Filter {
     }
 
     /// The filter as backends may use it: everything it lets through, and more.
-    pub fn plan(&self, protocols: &[&'static dyn Protocol]) -> Plan {
+    pub fn plan(&self, asked: &[Asked]) -> Plan {
         Plan {
-            ip_protocols: ip_protocols(protocols),
+            ip_protocols: ip_protocols(asked),
+            streams: asked.iter().flat_map(|a| a.interest().stream).copied().collect(),
+            datagrams: asked.iter().flat_map(|a| a.interest().datagram).copied().collect(),
             senders: Senders { kernel: self.kernel, forwarded: self.forwarded },
             pids: AnyOf(self.pids.wanted.clone()),
             children: self.children && !self.pids.wanted.is_empty(),
@@ -198,9 +200,9 @@ fn nets(choice: &Choice<IpNet>) -> Nets {
     Nets { include: choice.wanted.clone(), exclude: choice.unwanted.clone() }
 }
 
-fn ip_protocols(protocols: &[&'static dyn Protocol]) -> Vec<u8> {
+fn ip_protocols(asked: &[Asked]) -> Vec<u8> {
     let mut numbers: Vec<u8> =
-        protocols.iter().flat_map(|p| p.interest(Switches::OFF).ip_protocols).copied().collect();
+        asked.iter().flat_map(|a| a.interest().ip_protocols).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers

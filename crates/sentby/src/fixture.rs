@@ -1,7 +1,7 @@
 //! What the tests of several modules share: a scratch directory, a protocol with a
 //! field of every kind, and an event to change.
 
-use crate::event::{Candidate, Capture, Event, Evidence, Iface, Process, ProcessKey, Task};
+use crate::event::{Candidate, Capture, Event, Evidence, Iface, Process, ProcessKey, Task, Wanted};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs;
@@ -232,6 +232,7 @@ pub fn capture() -> Capture {
         netns: Some(4_026_531_840),
         iface: Some(Iface { index: 2, name: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0" }),
         descends: None,
+        wanted: Wanted::Packet,
         layer: Layer::Ip,
         bytes: 0..0,
         len: Some(84),

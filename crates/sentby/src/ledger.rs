@@ -1,4 +1,4 @@
-//! The ledger: where every packet went. `seen = shown + filtered + lost + left`.
+//! The ledger: where every packet went. `seen = shown + filtered + lost + left + parts`.
 
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ pub struct Ledger {
     pub filtered: u64,
     /// Captures lost, by place.
     pub lost: BTreeMap<&'static str, u64>,
+    /// Captures of payload less the requests found in them: parts of requests and what
+    /// only began like one; negative where packets carried several.
+    pub parts: i64,
     /// Captures still queued when `-c` or the time limit was reached.
     pub left: u64,
     /// Losses that cost no event, only details of one (e.g. a process record), by place.
@@ -54,7 +57,8 @@ impl Ledger {
 
     /// Whether everything seen is accounted for.
     pub fn adds_up(&self) -> bool {
-        self.seen() == self.shown + self.all_filtered() + self.all_lost() + self.left
+        let known = self.shown + self.all_filtered() + self.all_lost() + self.left;
+        self.seen() as i64 == known as i64 + self.parts
     }
 
     /// Writes the ledger for people: one line, and a line for every place where
@@ -62,6 +66,11 @@ impl Ledger {
     pub fn write_text(&self, verbose: bool, out: &mut dyn Write) -> fmt::Result {
         let (seen, filtered, lost) = (self.seen(), self.all_filtered(), self.all_lost());
         write!(out, "sentby: {seen} seen, {} shown, {filtered} filtered, {lost} lost", self.shown)?;
+        match self.parts {
+            0 => {}
+            1.. => write!(out, ", {} parts or no requests", self.parts)?,
+            _ => write!(out, ", {} out of packets with several", -self.parts)?,
+        }
         if self.left > 0 {
             write!(out, ", {} left unread", self.left)?;
         }
@@ -98,6 +107,7 @@ impl Ledger {
             "filtered": self.all_filtered(),
             "lost": self.all_lost(),
             "left": self.left,
+            "parts": self.parts,
             "lost_by": nonzero(&self.lost).collect::<BTreeMap<_, _>>(),
             "details_lost": nonzero(&self.details_lost).collect::<BTreeMap<_, _>>(),
             "hooks": hooks,
@@ -168,7 +178,7 @@ mod tests {
         assert_eq!(
             json(&ledger),
             json!({
-                "seen": 12, "shown": 5, "filtered": 2, "lost": 3, "left": 2,
+                "seen": 12, "shown": 5, "filtered": 2, "lost": 3, "left": 2, "parts": 0,
                 "lost_by": {"ring-full": 3}, "details_lost": {"process-gone": 1},
                 "hooks": [{"hook": "cgroup_skb", "seen": 12, "filtered": 1, "missed": 4}],
             })

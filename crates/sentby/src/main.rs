@@ -1,5 +1,6 @@
 //! sentby names the process behind every network request this machine sends.
 
+mod asked;
 mod capture;
 mod cli;
 mod doctor;
@@ -9,6 +10,7 @@ mod event;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod flows;
 mod host;
 mod launch;
 mod ledger;

@@ -7,11 +7,13 @@
 //! One thread, one direction. The reader thread in front of it (capture/reader.rs)
 //! and the kernel in front of that never wait for anything that flows back.
 
+use crate::asked::{self, Asked, Found};
 use crate::capture::Counts;
 use crate::capture::reader::{Message, Reader};
 use crate::enrich::Enricher;
-use crate::event::{Batch, Capture, Item};
+use crate::event::{Batch, Capture, Ends, Item, Wanted};
 use crate::filter::Filter;
+use crate::flows::{Flow, Flows, Key, Pending, REQUEST_MAX};
 use crate::ledger::Ledger;
 use crate::output::Output;
 use anyhow::Result;
@@ -19,7 +21,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-use wire::{Packet, Protocol, Request};
+use wire::transport::{Segment, flag};
+use wire::{Next, Request};
 
 /// The longest time a stop request goes unnoticed.
 const NOTICE: Duration = Duration::from_millis(20);
@@ -37,7 +40,9 @@ pub struct Limits<'a> {
 /// The stages behind the backend.
 pub struct Pipeline<'a> {
     /// Protocols that were asked for.
-    pub protocols: Vec<&'static dyn Protocol>,
+    pub asked: Vec<Asked>,
+    /// Requests that are not whole yet.
+    pub flows: Flows,
     /// Fills in what the backend could not know.
     pub enricher: Enricher,
     /// Decides.
@@ -50,8 +55,8 @@ pub struct Pipeline<'a> {
 
 /// Whether to go on.
 #[derive(PartialEq, Eq)]
-enum Flow {
-    More,
+enum Go {
+    On,
     Enough,
 }
 
@@ -59,7 +64,7 @@ impl Pipeline<'_> {
     /// Runs until a limit is reached or nobody reads any more, then drains the
     /// backend, so that the ledger is complete.
     pub fn run(&mut self, reader: &Reader, limits: &Limits<'_>) -> Result<()> {
-        let mut flow = Flow::More;
+        let mut flow = Go::On;
         let end = loop {
             if limits.reached() {
                 reader.stop();
@@ -72,13 +77,16 @@ impl Pipeline<'_> {
             match message {
                 Message::End(counts) => break Some(counts),
                 Message::Batch(batch) => {
-                    if self.batch(&batch, &mut flow, limits)? == Flow::Enough {
+                    if self.batch(&batch, &mut flow, limits)? == Go::Enough {
                         reader.stop();
                     }
                     reader.recycle(batch);
                 }
             }
         };
+        if flow == Go::On {
+            quiet_pipe(self.expire(None))?;
+        }
         let flushed = self.output.flush();
         if let Some(counts) = end {
             self.close_ledger((*counts)?);
@@ -86,41 +94,181 @@ impl Pipeline<'_> {
         quiet_pipe(flushed).map(drop)
     }
 
-    fn batch(&mut self, batch: &Batch, flow: &mut Flow, limits: &Limits<'_>) -> Result<Flow> {
+    fn batch(&mut self, batch: &Batch, flow: &mut Go, limits: &Limits<'_>) -> Result<Go> {
+        let mut latest = 0;
         for item in &batch.items {
             match item {
                 Item::Process(key, process) => self.enricher.learn(*key, (**process).clone()),
-                Item::Capture(_) if *flow == Flow::Enough => self.ledger.left += 1,
+                Item::Capture(_) if *flow == Go::Enough => self.ledger.left += 1,
                 Item::Capture(capture) => {
                     let shown = self.capture(capture, &batch.bytes[capture.bytes.clone()]);
-                    if quiet_pipe(shown)? == Flow::Enough
+                    latest = capture.time;
+                    if quiet_pipe(shown)? == Go::Enough
                         || limits.count.is_some_and(|n| self.ledger.shown >= n)
                     {
-                        *flow = Flow::Enough;
+                        *flow = Go::Enough;
                     }
                 }
             }
         }
-        if quiet_pipe(self.output.flush())? == Flow::Enough {
-            *flow = Flow::Enough;
+        if *flow == Go::On && quiet_pipe(self.expire(Some(latest)))? == Go::Enough {
+            *flow = Go::Enough;
         }
-        Ok(if *flow == Flow::Enough { Flow::Enough } else { Flow::More })
+        if quiet_pipe(self.output.flush())? == Go::Enough {
+            *flow = Go::Enough;
+        }
+        Ok(if *flow == Go::Enough { Go::Enough } else { Go::On })
     }
 
     fn capture(&mut self, capture: &Capture, bytes: &[u8]) -> io::Result<()> {
-        let packet = wire::packet::parse(capture.layer, bytes);
-        let decoded = packet.as_ref().and_then(|p| Some((p, decode(&self.protocols, p)?)));
-        let Some((packet, request)) = decoded else {
-            *self.ledger.lost.entry("undecodable").or_default() += 1;
+        let Some(packet) = wire::packet::parse(capture.layer, bytes) else {
+            self.undecodable();
             return Ok(());
         };
-        let event = self.enricher.event(capture, packet, &request);
+        let ends = Ends::of(&packet);
+        match (capture.wanted, wire::transport::tcp(&packet)) {
+            (Wanted::Payload { begins }, Some(segment)) => {
+                self.ledger.parts += 1;
+                self.segment(capture, ends, &segment, begins)
+            }
+            (wanted, _) => match asked::decode(&self.asked, &packet) {
+                Some(request) => self.request(capture, ends, &request),
+                // It only began like a request.
+                None if wanted != Wanted::Packet => {
+                    self.ledger.parts += 1;
+                    Ok(())
+                }
+                None => {
+                    self.undecodable();
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn undecodable(&mut self) {
+        *self.ledger.lost.entry("undecodable").or_default() += 1;
+    }
+
+    fn request(&mut self, capture: &Capture, ends: Ends, request: &Request<'_>) -> io::Result<()> {
+        let event = self.enricher.event(capture, ends, request);
         if !self.filter.matches(&event) {
             self.ledger.filtered += 1;
             return Ok(());
         }
         self.ledger.shown += 1;
         self.output.event(&event)
+    }
+
+    /// A piece of what a process sent over TCP.
+    fn segment(
+        &mut self,
+        capture: &Capture,
+        ends: Ends,
+        segment: &Segment<'_>,
+        begins: bool,
+    ) -> io::Result<()> {
+        let key = Key { netns: capture.netns, ends };
+        // Data in a SYN comes after its own number.
+        let seq = segment.seq.wrapping_add(u32::from(segment.flags & flag::SYN != 0));
+        let next = seq.wrapping_add(segment.payload.len() as u32);
+        // The rest of the packet was not captured, so nothing can be added to this.
+        let cut = segment.len.is_some_and(|len| (len as usize) > segment.payload.len());
+        let mut flow = self.flows.take(&key);
+        if let Some(mut pending) = flow.pending.take() {
+            if flow.next == seq {
+                pending.bytes.extend_from_slice(segment.payload);
+                let ended = cut || pending.bytes.len() >= REQUEST_MAX;
+                let at = seq.wrapping_sub((pending.bytes.len() - segment.payload.len()) as u32);
+                let rest = self.requests(&pending.capture, ends, &pending.bytes, ended)?;
+                return self.keep(
+                    key,
+                    flow,
+                    rest,
+                    (&pending.capture, &pending.bytes),
+                    (at, next),
+                    capture.time,
+                );
+            }
+            self.ended(&key, &pending)?;
+        }
+        let Some(from) = flow.begin_in(seq, segment.payload.len(), begins) else {
+            return self.keep(key, flow, Rest::Nothing, (capture, &[]), (seq, next), capture.time);
+        };
+        let bytes = &segment.payload[from..];
+        let rest = self.requests(capture, ends, bytes, cut || bytes.len() >= REQUEST_MAX)?;
+        let at = seq.wrapping_add(from as u32);
+        self.keep(key, flow, rest, (capture, bytes), (at, next), capture.time)
+    }
+
+    /// Shows the requests that stand one after the other.
+    fn requests(
+        &mut self,
+        capture: &Capture,
+        ends: Ends,
+        bytes: &[u8],
+        ended: bool,
+    ) -> io::Result<Rest> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match asked::decode_stream(&self.asked, &bytes[at..], ended) {
+                Found::Nothing => return Ok(Rest::Nothing),
+                Found::Wait => return Ok(Rest::Wait(at)),
+                Found::Request(request, next) => {
+                    self.ledger.parts -= 1;
+                    self.request(capture, ends, &request)?;
+                    match next {
+                        Next::At(0) | Next::Somewhere | Next::Never => return Ok(Rest::Nothing),
+                        Next::At(n) => {
+                            at = at.saturating_add(usize::try_from(n).unwrap_or(usize::MAX))
+                        }
+                    }
+                }
+            }
+        }
+        Ok(if at == bytes.len() { Rest::Nothing } else { Rest::Skip(at) })
+    }
+
+    /// Keeps what the stream's next capture needs. `bytes` stand from the sequence
+    /// number `place.0` on, and end before `place.1`.
+    fn keep(
+        &mut self,
+        key: Key,
+        mut flow: Flow,
+        rest: Rest,
+        (capture, bytes): (&Capture, &[u8]),
+        place: (u32, u32),
+        now: u64,
+    ) -> io::Result<()> {
+        match rest {
+            Rest::Nothing => {}
+            Rest::Skip(n) => flow.skip_to = Some(place.0.wrapping_add(n.min(MAX_SKIP) as u32)),
+            Rest::Wait(at) => {
+                flow.next = place.1;
+                let bytes = bytes[at..].to_vec();
+                flow.pending = Some(Pending { capture: capture.clone(), bytes });
+            }
+        }
+        if flow.pending.is_none() && flow.skip_to.is_none() {
+            return Ok(());
+        }
+        match self.flows.keep(key, flow, now) {
+            Some((key, pending)) => self.ended(&key, &pending),
+            None => Ok(()),
+        }
+    }
+
+    /// Decodes a request that will not become whole, as far as it came.
+    fn ended(&mut self, key: &Key, pending: &Pending) -> io::Result<()> {
+        self.requests(&pending.capture, key.ends, &pending.bytes, true).map(drop)
+    }
+
+    /// Gives up on requests that wait too long; at the end (`None`) on all.
+    fn expire(&mut self, now: Option<u64>) -> io::Result<()> {
+        while let Some((key, pending)) = self.flows.expired(now) {
+            self.ended(&key, &pending)?;
+        }
+        Ok(())
     }
 
     fn close_ledger(&mut self, counts: Counts) {
@@ -145,15 +293,25 @@ impl Limits<'_> {
     }
 }
 
-fn decode<'a>(protocols: &[&'static dyn Protocol], packet: &Packet<'a>) -> Option<Request<'a>> {
-    protocols.iter().find_map(|p| p.decode(packet, wire::Switches::OFF))
+/// What is left of a stream's bytes when its requests were shown.
+enum Rest {
+    /// Nothing that matters.
+    Nothing,
+    /// A request that may become whole begins here.
+    Wait(usize),
+    /// The next request begins beyond them, this far from their beginning.
+    Skip(usize),
 }
 
+/// Sequence numbers of one window apart can be compared; a body that is longer is
+/// passed over in steps that nothing begins in.
+const MAX_SKIP: usize = 1 << 30;
+
 /// A closed pipe is a reader who has seen enough, not an error.
-fn quiet_pipe(result: io::Result<()>) -> Result<Flow> {
+fn quiet_pipe(result: io::Result<()>) -> Result<Go> {
     match result {
-        Ok(()) => Ok(Flow::More),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Enough),
+        Ok(()) => Ok(Go::On),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Go::Enough),
         Err(e) => Err(anyhow::Error::new(e).context("writing events")),
     }
 }

@@ -7,6 +7,7 @@
 //! are cut here to what the kernel keeps of them.
 
 use ipnet::IpNet;
+use wire::start::Start;
 
 /// Which senders are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +37,22 @@ impl<T> Default for AnyOf<T> {
     }
 }
 
+impl Plan {
+    /// Whether requests inside of TCP or UDP are wanted.
+    pub fn wants_payload(&self) -> bool {
+        !self.streams.is_empty() || !self.datagrams.is_empty()
+    }
+}
+
 /// The plan a backend gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// IP protocol numbers to capture.
     pub ip_protocols: Vec<u8>,
+    /// How what is sent over TCP begins, where it is wanted.
+    pub streams: Vec<Start>,
+    /// How the payload of UDP packets begins, where it is wanted.
+    pub datagrams: Vec<Start>,
     /// Which senders are wanted beside processes.
     pub senders: Senders,
     /// Process ids; with `children`, their descendants too.

@@ -1,10 +1,12 @@
 //! `sentby icmp` and its kin: from the arguments to the ledger.
 
+use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
 use crate::cli::{CaptureArgs, Color, OutputArgs, TraceArgs};
 use crate::enrich::Enricher;
 use crate::filter::Filter;
+use crate::flows::Flows;
 use crate::host::Host;
 use crate::launch::Waiting;
 use crate::ledger::Ledger;
@@ -20,13 +22,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use wire::Protocol;
 
 /// Bytes written to stdout at once at the most; flushed whenever nothing is waiting.
 const STDOUT_BUFFER: usize = 64 * 1024;
 
 /// Traces protocols until told to stop.
-pub fn run(protocols: Vec<&'static dyn Protocol>, args: &TraceArgs) -> Result<()> {
+pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
     ebpf::catch_libbpf_messages(args.output.verbose > 1);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -40,7 +41,7 @@ pub fn run(protocols: Vec<&'static dyn Protocol>, args: &TraceArgs) -> Result<()
     if let Some(command) = &command {
         filter.follow(command.pid().as_raw_nonzero().get() as u32);
     }
-    let reader = match open(&args.capture, &filter.plan(&protocols), &args.output) {
+    let reader = match open(&args.capture, &filter.plan(&asked), &args.output) {
         Ok(reader) => reader,
         Err(e) => {
             if let Some(command) = command {
@@ -55,7 +56,8 @@ pub fn run(protocols: Vec<&'static dyn Protocol>, args: &TraceArgs) -> Result<()
         command.start(stop.clone())?;
     }
     let mut pipeline = Pipeline {
-        protocols,
+        asked,
+        flows: Flows::new(),
         enricher: Enricher::new(),
         filter,
         output: open_output(&args.output),

@@ -119,7 +119,11 @@ impl Sender {
 
     /// The kinds a plan asks for. Processes always; the rest on request.
     pub fn wanted(plan: &Plan) -> Vec<Sender> {
-        let mut wanted = vec![Sender::Process, Sender::PacketSocket];
+        let mut wanted = vec![Sender::Process];
+        // Nobody reads what those carry.
+        if !plan.ip_protocols.is_empty() {
+            wanted.push(Sender::PacketSocket);
+        }
         if plan.senders.kernel {
             wanted.push(Sender::Kernel);
         }

@@ -69,8 +69,31 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         full
     }
 
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let i = self.index.remove(key)?;
+        self.unlink(i);
+        let removed = self.nodes.swap_remove(i);
+        if let Some(moved) = self.nodes.get(i) {
+            let (newer, older) = (moved.newer, moved.older);
+            self.index.insert(moved.key, i);
+            self.relink(newer, older, i);
+        }
+        Some(removed.value)
+    }
+
+    /// The entry that was used longest ago, untouched.
+    pub fn oldest(&self) -> Option<(&K, &V)> {
+        self.nodes.get(self.oldest).map(|node| (&node.key, &node.value))
+    }
+
+    /// Takes out the entry that was used longest ago.
+    pub fn pop_oldest(&mut self) -> Option<(K, V)> {
+        let key = *self.oldest()?.0;
+        Some((key, self.remove(&key)?))
+    }
+
     /// Number of entries.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -91,6 +114,18 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         match older {
             NONE => self.oldest = newer,
             o => self.nodes[o].newer = newer,
+        }
+    }
+
+    /// Tells the neighbours of a node that moved where it is now.
+    fn relink(&mut self, newer: usize, older: usize, i: usize) {
+        match newer {
+            NONE => self.newest = i,
+            n => self.nodes[n].older = i,
+        }
+        match older {
+            NONE => self.oldest = i,
+            o => self.nodes[o].newer = i,
         }
     }
 

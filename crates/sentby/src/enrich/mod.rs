@@ -16,12 +16,12 @@ pub use container::SHORT_ID;
 pub use descendants::descendants;
 pub use user::Users;
 
-use crate::event::{Candidate, Capture, Event, Evidence, Process, ProcessKey, until_nul};
-use lru::Lru;
+use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
+pub use lru::Lru;
 use procfs::{Procfs, Silence};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
-use wire::{Packet, Request};
+use wire::Request;
 
 /// Most processes whose facts are kept.
 pub const MAX_PROCESSES: usize = 16_384;
@@ -112,7 +112,7 @@ impl Enricher {
     pub fn event<'a>(
         &'a mut self,
         capture: &'a Capture,
-        packet: &Packet<'a>,
+        ends: Ends,
         request: &'a Request<'a>,
     ) -> Event<'a> {
         let now = Instant::now();
@@ -129,7 +129,7 @@ impl Enricher {
         let process = entry.map(|e| &e.process);
         let uid = task.and_then(|t| t.uid).or_else(|| process?.uid);
         let users = self.local.as_ref().map(|l| &l.users);
-        let (sport, dport) = ports(packet).unzip();
+        let (sport, dport) = ends.ports.unzip();
         Event {
             capture,
             evidence,
@@ -144,12 +144,12 @@ impl Enricher {
             unit: entry.and_then(|e| e.unit.as_deref()),
             container: entry.and_then(|e| e.container.as_deref()),
             candidates: &self.candidates,
-            src: packet.src,
-            dst: packet.dst,
+            src: ends.src,
+            dst: ends.dst,
             sport,
             dport,
             request,
-            len: capture.len.or(packet.ip_len),
+            len: capture.len,
         }
     }
 
@@ -288,14 +288,6 @@ fn keep(new: &mut Process, old: Process) {
     new.inner_pid = new.inner_pid.or(old.inner_pid);
     new.ancestors = new.ancestors.take().or(old.ancestors);
     new.cgroup = new.cgroup.take().or(old.cgroup);
-}
-
-/// Source and destination port, for the transports that begin with both (TCP, UDP,
-/// DCCP, SCTP, UDP-Lite).
-fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
-    let [a, b, c, d, ..] = *packet.payload else { return None };
-    matches!(packet.protocol, 6 | 17 | 33 | 132 | 136)
-        .then(|| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
 #[cfg(test)]

@@ -42,20 +42,13 @@ struct Said {
 }
 
 fn say(enricher: &mut Enricher, capture: &Capture) -> Said {
-    let payload = [0x9c, 0xb0, 0, 80];
-    let packet = Packet {
+    let ends = Ends {
         src: "192.0.2.1".parse().unwrap(),
         dst: "192.0.2.2".parse().unwrap(),
-        protocol: 17,
-        ttl: 64,
-        payload: &payload,
-        header_len: 20,
-        ip_len: Some(60),
-        more_fragments: false,
-        truncated: false,
+        ports: Some((40_112, 80)),
     };
     let request = Request::new(&Probe);
-    let event = enricher.event(capture, &packet, &request);
+    let event = enricher.event(capture, ends, &request);
     assert_eq!((event.sport, event.dport), (Some(40_112), Some(80)));
     let text = |b: Option<&[u8]>| b.map(|b| String::from_utf8_lossy(b).replace('\0', " "));
     Said {

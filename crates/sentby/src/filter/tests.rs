@@ -2,6 +2,7 @@
 //! drops what the filter would show.
 
 use super::*;
+use crate::asked::Asked;
 use crate::event::{Ancestor, Candidate, Capture, Iface, Process, Task, until_nul};
 use crate::fixture::{Probe, Sample};
 use clap::Parser;
@@ -240,7 +241,7 @@ fn an_interface_elsewhere_is_not_asked_for_here() {
 fn a_plan_has_what_can_be_told_exactly() {
     let line = "--pid 1 --pid !3 --comm curl --iface lo --uid root --dst 10.0.0.0/8 \
                 --dst !10.1.0.0/16 --kernel";
-    let plan = filter(line).plan(&[&Probe, &Probe]);
+    let plan = filter(line).plan(&[Asked::plain(&Probe), Asked::plain(&Probe)]);
     assert_eq!(plan.ip_protocols, [6, 17]);
     assert_eq!(plan.senders, Senders { kernel: true, forwarded: false });
     assert_eq!((plan.pids.0, plan.uids.0), (vec![1], vec![0]));
@@ -387,7 +388,7 @@ fn a_plan_never_drops_what_the_filter_shows() {
     for _ in 0..400 {
         let line = random_line(&mut random);
         let filter = filter(&line);
-        let plan = filter.plan(&[&Probe]);
+        let plan = filter.plan(&[Asked::plain(&Probe)]);
         for _ in 0..100 {
             let sample = random_sample(&mut random);
             let admitted = plan_admits(&plan, &sample);
