@@ -266,7 +266,12 @@ impl Ctx {
 
     /// `sentby icmp --json` with this trial's hook.
     pub fn tracer(&self) -> Builder<'_> {
-        Builder::new(self)
+        self.tracing("icmp")
+    }
+
+    /// `sentby PROTOCOL --json` with this trial's hook.
+    pub fn tracing(&self, protocol: &str) -> Builder<'_> {
+        Builder::new(self, protocol)
     }
 }
 

@@ -40,16 +40,24 @@ pub struct Event {
     pub container: Option<String>,
     pub netns: Option<u32>,
     pub src: IpAddr,
+    pub sport: Option<u16>,
     pub dst: IpAddr,
+    pub dport: Option<u16>,
     pub iface: Option<String>,
     pub len: Option<u32>,
     pub kernel_part: Option<String>,
     pub candidates: Option<Vec<Value>>,
+    pub faults: Option<Vec<String>>,
+    /// Empty in other protocols' events.
+    #[serde(default)]
     pub icmp: Icmp,
+    /// The fields of the event's own protocol.
+    #[serde(skip)]
+    pub own: Value,
 }
 
 /// The protocol's own fields.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Icmp {
     /// Absent for types without a name.
     #[serde(rename = "type", default)]
@@ -80,7 +88,8 @@ impl Event {
     pub fn parse(line: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(line).context("not JSON")?;
         no_nulls(&value, "")?;
-        let event: Event = serde_json::from_str(line).context("not an event")?;
+        let mut event: Event = serde_json::from_str(line).context("not an event")?;
+        event.own = value.get(&event.proto).context("nothing of the protocol itself")?.clone();
         event.check()?;
         Ok(event)
     }
@@ -91,7 +100,6 @@ impl Event {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(self.proto == "icmp", "proto {:?}", self.proto);
         epoch(&self.time)?;
         match self.evidence.as_str() {
             // Who lives outside sentby's pid namespace has no pid there.
@@ -173,6 +181,7 @@ pub struct Ledger {
     pub filtered: u64,
     pub lost: u64,
     pub left: u64,
+    pub parts: i64,
     #[serde(default)]
     pub lost_by: BTreeMap<String, u64>,
     #[serde(default)]
@@ -184,11 +193,11 @@ impl Ledger {
     pub fn parse(text: &str) -> Result<Self> {
         let ledger: Ledger =
             serde_json::from_str(text).with_context(|| format!("ledger {text:?}"))?;
-        let Ledger { seen, shown, filtered, lost, left, .. } = ledger;
+        let Ledger { seen, shown, filtered, lost, left, parts, .. } = ledger;
         ensure!(
-            seen == shown + filtered + lost + left,
+            seen as i64 == (shown + filtered + lost + left) as i64 + parts,
             "the ledger does not add up: seen {seen} != shown {shown} + filtered {filtered} \
-             + lost {lost} + left {left}"
+             + lost {lost} + left {left} + parts {parts}"
         );
         let by_place: u64 = ledger.lost_by.values().sum();
         ensure!(by_place == lost, "lost {lost}, but {by_place} by place");

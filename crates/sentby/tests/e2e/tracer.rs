@@ -24,14 +24,14 @@ pub struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// `sentby icmp --json` with this trial's hook.
-    pub fn new(ctx: &'a Ctx) -> Self {
+    /// `sentby PROTOCOL --json` with this trial's hook.
+    pub fn new(ctx: &'a Ctx, protocol: &str) -> Self {
         let label = ctx.label("sentby");
         let ready = ctx.dir().join(format!("{label}.ready"));
         let ledger = ctx.dir().join(format!("{label}.ledger"));
         let mut cmd = Cmd::new(&ctx.env.bin, ctx.dir(), label.clone())
             .arg0("sentby")
-            .arg("icmp")
+            .arg(protocol)
             .args([OsStr::new("--ready-file"), ready.as_os_str()])
             .args([OsStr::new("--ledger"), ledger.as_os_str()]);
         if let Some(hooks) = ctx.hook.option(&ctx.env.doctor) {

@@ -12,6 +12,7 @@ mod lifecycle;
 mod oneshot;
 mod packet_socket;
 mod paths;
+mod payload;
 mod shapes;
 mod sharing;
 mod text;
@@ -27,6 +28,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         identity::CASES,
         sharing::CASES,
         paths::CASES,
+        payload::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,
