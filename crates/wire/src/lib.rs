@@ -15,6 +15,6 @@ pub mod transport;
 
 pub use packet::{Layer, Packet};
 pub use protocol::{
-    Fault, Field, Interest, Kind, Next, PROTOCOLS, Progress, Protocol, Request, Stream, Switch,
-    Switches, Value,
+    Ending, Fault, Field, Interest, Kind, Next, Outcome, PROTOCOLS, Progress, Protocol, Request,
+    Stream, Switch, Switches, Value,
 };

@@ -202,6 +202,13 @@ impl Protocol for Http {
         }
     }
 
+    /// Of a request that is not for a proxy, whose address is not that of the host.
+    fn destination_name<'r>(&self, request: &'r Request<'_>) -> Option<(&'static str, &'r [u8])> {
+        let direct = request.text("target").is_some_and(|target| target.starts_with(b"/"));
+        let host = request.text("host").filter(|_| direct)?;
+        Some(("host", super::host_name(host)?))
+    }
+
     fn describe(&self, request: &Request<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         describe::describe(request, out)
     }

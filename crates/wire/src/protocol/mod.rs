@@ -3,6 +3,7 @@
 //! A protocol declares its fields; text, JSON, filters and documentation walk
 //! that table and never name a protocol themselves.
 
+mod connect;
 pub(crate) mod dns;
 mod http;
 mod icmp;
@@ -14,7 +15,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Every protocol sentby decodes, in the order in which they are offered a packet.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&icmp::Icmp, &http::Http, &tls::Tls, &dns::Dns];
+pub static PROTOCOLS: &[&dyn Protocol] =
+    &[&icmp::Icmp, &http::Http, &tls::Tls, &dns::Dns, &connect::Connect];
 
 /// Looks a protocol up by the name users type.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
@@ -58,6 +60,23 @@ pub trait Protocol: Sync {
     /// strings go through the escaping writer that the caller passes in.
     fn describe(&self, request: &Request<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
 
+    /// Whether how a request ended is told later, by an [`Outcome`].
+    fn awaits_outcome(&self) -> bool {
+        false
+    }
+
+    /// Adds how it ended.
+    fn conclude(&self, request: &mut Request<'_>, outcome: &Outcome) {
+        let _ = (request, outcome);
+    }
+
+    /// The name by which the request itself calls its destination, and the name of
+    /// the place where it stands there.
+    fn destination_name<'r>(&self, request: &'r Request<'_>) -> Option<(&'static str, &'r [u8])> {
+        let _ = request;
+        None
+    }
+
     /// Which part of the kernel sends such a request when no process did
     /// (`icmp-reply`, `neighbour`, …), where the request alone tells.
     fn kernel_part(&self, request: &Request<'_>) -> Option<&'static str> {
@@ -82,11 +101,14 @@ pub struct Interest {
     pub stream: &'static [Start],
     /// UDP packets whose payload begins like one of these.
     pub datagram: &'static [Start],
+    /// The SYN that opens a TCP connection, and how that ends.
+    pub opening: bool,
 }
 
 impl Interest {
     /// Nothing; to be filled in.
-    pub const NONE: Interest = Interest { ip_protocols: &[], stream: &[], datagram: &[] };
+    pub const NONE: Interest =
+        Interest { ip_protocols: &[], stream: &[], datagram: &[], opening: false };
 }
 
 /// Something about a protocol that is off until the user asks for it.
@@ -151,6 +173,58 @@ pub enum Next {
     Somewhere,
     /// Nowhere: the stream is something else from now on.
     Never,
+}
+
+/// How what a request began has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which way; `None` where nobody saw the end.
+    pub ending: Option<Ending>,
+    /// Nanoseconds from the request to its end.
+    pub after: Option<u64>,
+    /// How often the request was sent until then.
+    pub attempts: u32,
+}
+
+/// Ways in which opening a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The connection is there.
+    Established,
+    /// The other side answered that nobody listens.
+    Refused,
+    /// Nobody answered.
+    TimedOut,
+    /// There is no way to the other side.
+    Unreachable,
+    /// The sender did not wait for an answer.
+    Abandoned,
+    /// In another way.
+    Failed,
+}
+
+impl Ending {
+    /// Every ending.
+    pub const ALL: [Ending; 6] = [
+        Ending::Established,
+        Ending::Refused,
+        Ending::TimedOut,
+        Ending::Unreachable,
+        Ending::Abandoned,
+        Ending::Failed,
+    ];
+
+    /// The word in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::Established => "established",
+            Ending::Refused => "refused",
+            Ending::TimedOut => "timed-out",
+            Ending::Unreachable => "unreachable",
+            Ending::Abandoned => "abandoned",
+            Ending::Failed => "failed",
+        }
+    }
 }
 
 /// The type of a field's value, for documentation and tests.
@@ -333,6 +407,19 @@ fn position(fields: &[Field], name: &str, next: usize) -> Option<usize> {
     at(after).map(|index| index + next).or_else(|| at(before))
 }
 
+/// The name in `host` or `host:port`; `None` where it is an address or no name at all.
+fn host_name(host: &[u8]) -> Option<&[u8]> {
+    const LONGEST: usize = 255; // RFC 1035 section 2.3.4
+    let name = host.split(|b| *b == b':').next()?;
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+    let text = std::str::from_utf8(name).ok()?;
+    let is_name = (1..=LONGEST).contains(&name.len())
+        && name.iter().all(plain)
+        && text.parse::<std::net::Ipv4Addr>().is_err();
+    is_name.then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +445,25 @@ mod tests {
         request.set("about_id", Value::Number(1));
         request.set("about_id", Value::Number(2));
         assert_eq!(numbers(&request), [("about_id", 2)]);
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_none() {
+        for (host, name) in [
+            ("example.com", Some("example.com")),
+            ("example.com:8080", Some("example.com")),
+            ("example.com.", Some("example.com")),
+            ("192.0.2.7", None),
+            ("192.0.2.7:80", None),
+            ("[2001:db8::7]:80", None),
+            ("", None),
+            (":80", None),
+            ("a b", None),
+            ("a\u{e9}", None),
+        ] {
+            assert_eq!(host_name(host.as_bytes()), name.map(str::as_bytes), "{host}");
+        }
+        assert_eq!(host_name(&[b'a'; 256]), None);
     }
 
     #[test]

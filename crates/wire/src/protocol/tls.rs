@@ -223,6 +223,10 @@ impl Protocol for Tls {
         }
     }
 
+    fn destination_name<'r>(&self, request: &'r Request<'_>) -> Option<(&'static str, &'r [u8])> {
+        Some(("sni", super::host_name(request.text("sni")?)?))
+    }
+
     fn describe(&self, request: &Request<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         describe_target(request, out)?;
         out.write_str(if is_true(request, "dtls") { " DTLS" } else { " TLS" })?;

@@ -6,7 +6,7 @@ pub mod invariants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use wire::{Layer, Next, Progress, Protocol, Request, Stream, Switches};
+use wire::{Ending, Layer, Next, Outcome, Progress, Protocol, Request, Stream, Switches};
 
 /// Bytes as a decoder gets them.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ pub struct Vector {
     pub bytes: Vec<u8>,
     pub packet: String,
     pub on: String,
+    pub outcome: Option<Outcome>,
     pub next: String,
     pub fields: Option<String>,
     pub faults: String,
@@ -71,7 +72,11 @@ impl Vector {
         match self.input_of(bytes) {
             Input::Packet(layer, bytes) => {
                 let packet = wire::packet::parse(layer, bytes)?;
-                Some((protocol.decode(&packet, on)?, None))
+                let mut request = protocol.decode(&packet, on)?;
+                if let Some(outcome) = &self.outcome {
+                    protocol.conclude(&mut request, outcome);
+                }
+                Some((request, None))
             }
             Input::Stream(bytes) => {
                 match protocol.decode_stream(&Stream { bytes, ended: true, on }) {
@@ -90,6 +95,7 @@ impl Vector {
             "from" => {}
             "hex" => self.bytes.extend(unhex(value)),
             "on" => self.on = value.to_owned(),
+            "outcome" => self.outcome = Some(outcome(value)),
             "next" => self.next = value.to_owned(),
             "text-bytes" => self.bytes.extend(unescape(value)),
             "packet" => self.packet = value.to_owned(),
@@ -131,6 +137,17 @@ fn stanza(text: &str) -> Vector {
         vector.set(key, value.trim());
     }
     vector
+}
+
+/// `established 1234000 1`: ending, nanoseconds, attempts.
+fn outcome(text: &str) -> Outcome {
+    let words: Vec<_> = text.split(' ').collect();
+    let ending = Ending::ALL.into_iter().find(|ending| ending.name() == words[0]);
+    Outcome {
+        ending: Some(ending.unwrap_or_else(|| panic!("no ending {}", words[0]))),
+        after: Some(words[1].parse().expect("nanoseconds")),
+        attempts: words[2].parse().expect("attempts"),
+    }
 }
 
 fn unhex(text: &str) -> Vec<u8> {
