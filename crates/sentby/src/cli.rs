@@ -109,6 +109,10 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "SIZE", default_value = BUFFER_SIZE, value_parser = buffer_size)]
     pub buffer_size: usize,
 
+    /// Do not look at DNS answers for the names of destinations
+    #[arg(long)]
+    pub no_names: bool,
+
     /// Use per-CPU perf buffers, as before Linux 5.8
     #[arg(long, hide = true)]
     pub perf_buffer: bool,

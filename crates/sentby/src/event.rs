@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
-use wire::{Layer, Packet, Request};
+use wire::{Ending, Layer, Packet, Request};
 
 /// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -112,6 +112,8 @@ pub enum Wanted {
     Payload {
         /// A request may begin where the payload does.
         begins: bool,
+        /// The packet itself is wanted as well: it opens a connection.
+        opens: bool,
     },
 }
 
@@ -195,11 +197,27 @@ pub struct Process {
 /// Longest ancestry that is kept.
 pub const MAX_ANCESTORS: usize = 8;
 
+/// How the opening of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// When: nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// Inode of the socket, as in [`Capture::socket_inode`].
+    pub inode: u64,
+    /// Which way.
+    pub ending: Ending,
+}
+
 /// What a backend delivers.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A packet or payload.
     Capture(Capture),
+    /// How what a capture opened has ended.
+    Outcome(Outcome),
+    /// An answer to a DNS query, which came in for the process that `task` names. It
+    /// is no request, and in no count.
+    Answer(Capture),
     /// Facts about a process, ahead of the first capture that names it and again
     /// when they changed.
     Process(ProcessKey, Box<Process>),
@@ -229,6 +247,15 @@ pub struct Candidate {
     pub key: ProcessKey,
     /// Its leader's name, without the terminating NUL.
     pub comm: Vec<u8>,
+}
+
+/// A name that a destination was called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DstName<'a> {
+    /// The name, without a last dot.
+    pub name: &'a [u8],
+    /// Who called it so: `dns`, `dns-other`, or the request itself.
+    pub source: &'static str,
 }
 
 /// A request with its sender: what filters and outputs see.
@@ -264,6 +291,8 @@ pub struct Event<'a> {
     pub sport: Option<u16>,
     /// Destination port.
     pub dport: Option<u16>,
+    /// A name of the destination.
+    pub dst_name: Option<DstName<'a>>,
     /// The request.
     pub request: &'a Request<'a>,
     /// Length of the whole packet in bytes, from the IP header on.

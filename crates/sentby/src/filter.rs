@@ -78,6 +78,7 @@ pub struct Filter {
     users: Choice<User>,
     src: Choice<IpNet>,
     dst: Choice<IpNet>,
+    dst_names: Choice<Pattern>,
     ifaces: Choice<Pattern>,
     netns: Choice<u32>,
     cgroups: Choice<Pattern>,
@@ -117,6 +118,7 @@ impl Filter {
         self.evidence(event)
             && self.src.admits(|net| net.contains(&event.src))
             && self.dst.admits(|net| net.contains(&event.dst))
+            && self.dst_name(event)
             && self.ifaces.admits(|p| event.iface_name().is_some_and(|i| p.matches(i)))
             && self.netns.admits(|n| event.capture.netns == Some(*n))
             && self.tids.admits(|t| event.tid == Some(*t))
@@ -133,6 +135,15 @@ impl Filter {
             Evidence::Forwarded => self.forwarded,
             _ => true,
         }
+    }
+
+    fn dst_name(&self, event: &Event<'_>) -> bool {
+        let Choice { wanted, unwanted } = &self.dst_names;
+        if wanted.is_empty() && unwanted.is_empty() {
+            return true;
+        }
+        let name = event.dst_name.map(|n| n.name.to_ascii_lowercase());
+        self.dst_names.admits(|p| name.as_ref().is_some_and(|n| p.matches(n)))
     }
 
     fn process(&self, event: &Event<'_>) -> bool {
@@ -173,6 +184,8 @@ impl Filter {
             ip_protocols: ip_protocols(asked),
             streams: asked.iter().flat_map(|a| a.interest().stream).copied().collect(),
             datagrams: asked.iter().flat_map(|a| a.interest().datagram).copied().collect(),
+            openings: asked.iter().any(|a| a.interest().opening),
+            names: false,
             senders: Senders { kernel: self.kernel, forwarded: self.forwarded },
             pids: AnyOf(self.pids.wanted.clone()),
             children: self.children && !self.pids.wanted.is_empty(),

@@ -1,7 +1,9 @@
 //! What the tests of several modules share: a scratch directory, a protocol with a
 //! field of every kind, and an event to change.
 
-use crate::event::{Candidate, Capture, Event, Evidence, Iface, Process, ProcessKey, Task, Wanted};
+use crate::event::{
+    Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Task, Wanted,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs;
@@ -102,6 +104,7 @@ pub struct Sample {
     pub src: IpAddr,
     pub dst: IpAddr,
     pub ports: Option<(u16, u16)>,
+    pub dst_name: Option<Vec<u8>>,
     pub request: Request<'static>,
     pub len: Option<u32>,
 }
@@ -130,6 +133,7 @@ impl Sample {
             src: "198.51.100.2".parse().unwrap(),
             dst: "192.0.2.7".parse().unwrap(),
             ports: None,
+            dst_name: None,
             request,
             len: Some(84),
         }
@@ -183,6 +187,7 @@ impl Sample {
             Candidate { key: ProcessKey { pid: 34, start_ticks: 1 }, comm: b"b".to_vec() },
         ];
         sample.ports = Some((40_112, 80));
+        sample.dst_name = Some(evil.to_vec());
         sample.request.set("name", Value::Name("fixed"));
         sample.request.set("text", Value::Text(Cow::Borrowed(evil)));
         sample.request.set("list", Value::List(vec![Cow::Borrowed(evil), Cow::Borrowed(b"b")]));
@@ -209,6 +214,7 @@ impl Sample {
             dst: self.dst,
             sport: self.ports.map(|p| p.0),
             dport: self.ports.map(|p| p.1),
+            dst_name: self.dst_name.as_deref().map(|name| DstName { name, source: "dns" }),
             request: &self.request,
             len: self.len,
         }

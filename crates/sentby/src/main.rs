@@ -14,6 +14,7 @@ mod flows;
 mod host;
 mod launch;
 mod ledger;
+mod openings;
 mod output;
 mod pipeline;
 mod plan;

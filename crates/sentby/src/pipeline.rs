@@ -11,10 +11,11 @@ use crate::asked::{self, Asked, Found};
 use crate::capture::Counts;
 use crate::capture::reader::{Message, Reader};
 use crate::enrich::Enricher;
-use crate::event::{Batch, Capture, Ends, Item, Wanted};
+use crate::event::{Batch, Capture, Ends, Item, Outcome, Wanted};
 use crate::filter::Filter;
 use crate::flows::{Flow, Flows, Key, Pending, REQUEST_MAX};
 use crate::ledger::Ledger;
+use crate::openings::{Kept, Opening, Openings};
 use crate::output::Output;
 use anyhow::Result;
 use std::io;
@@ -43,6 +44,8 @@ pub struct Pipeline<'a> {
     pub asked: Vec<Asked>,
     /// Requests that are not whole yet.
     pub flows: Flows,
+    /// Connections of which nobody knows yet how their opening ends.
+    pub openings: Openings,
     /// Fills in what the backend could not know.
     pub enricher: Enricher,
     /// Decides.
@@ -97,18 +100,34 @@ impl Pipeline<'_> {
     fn batch(&mut self, batch: &Batch, flow: &mut Go, limits: &Limits<'_>) -> Result<Go> {
         let mut latest = 0;
         for item in &batch.items {
-            match item {
-                Item::Process(key, process) => self.enricher.learn(*key, (**process).clone()),
-                Item::Capture(_) if *flow == Go::Enough => self.ledger.left += 1,
-                Item::Capture(capture) => {
-                    let shown = self.capture(capture, &batch.bytes[capture.bytes.clone()]);
-                    latest = capture.time;
-                    if quiet_pipe(shown)? == Go::Enough
-                        || limits.count.is_some_and(|n| self.ledger.shown >= n)
-                    {
-                        *flow = Go::Enough;
-                    }
+            let shown = match item {
+                Item::Process(key, process) => {
+                    self.enricher.learn(*key, (**process).clone());
+                    continue;
                 }
+                Item::Capture(_) if *flow == Go::Enough => {
+                    self.ledger.left += 1;
+                    continue;
+                }
+                _ if *flow == Go::Enough => continue,
+                Item::Capture(capture) => {
+                    latest = capture.time;
+                    self.capture(capture, &batch.bytes[capture.bytes.clone()])
+                }
+                Item::Answer(capture) => {
+                    let packet =
+                        wire::packet::parse(capture.layer, &batch.bytes[capture.bytes.clone()]);
+                    if let Some(packet) = packet {
+                        self.enricher.learn_answer(capture, &packet);
+                    }
+                    continue;
+                }
+                Item::Outcome(outcome) => self.outcome(outcome),
+            };
+            if quiet_pipe(shown)? == Go::Enough
+                || limits.count.is_some_and(|n| self.ledger.shown >= n)
+            {
+                *flow = Go::Enough;
             }
         }
         if *flow == Go::On && quiet_pipe(self.expire(Some(latest)))? == Go::Enough {
@@ -127,12 +146,16 @@ impl Pipeline<'_> {
         };
         let ends = Ends::of(&packet);
         match (capture.wanted, wire::transport::tcp(&packet)) {
-            (Wanted::Payload { begins }, Some(segment)) => {
+            (Wanted::Payload { begins, opens }, Some(segment)) => {
                 self.ledger.parts += 1;
+                if opens && let Some(request) = asked::decode(&self.asked, &packet) {
+                    self.ledger.parts -= 1;
+                    self.packet(capture, ends, &request, bytes)?;
+                }
                 self.segment(capture, ends, &segment, begins)
             }
             (wanted, _) => match asked::decode(&self.asked, &packet) {
-                Some(request) => self.request(capture, ends, &request),
+                Some(request) => self.packet(capture, ends, &request, bytes),
                 // It only began like a request.
                 None if wanted != Wanted::Packet => {
                     self.ledger.parts += 1;
@@ -144,6 +167,47 @@ impl Pipeline<'_> {
                 }
             },
         }
+    }
+
+    /// A request that a packet is by itself. One that waits for its outcome is among the
+    /// parts until it is shown.
+    fn packet(
+        &mut self,
+        capture: &Capture,
+        ends: Ends,
+        request: &Request<'_>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let waits = capture.socket_inode.filter(|_| request.protocol.awaits_outcome());
+        let Some(inode) = waits else { return self.request(capture, ends, request) };
+        self.ledger.parts += 1;
+        match self.openings.keep(inode, capture, bytes) {
+            Kept::Waits(None) | Kept::Again => Ok(()),
+            Kept::Waits(Some(other)) => self.opening(&other, None),
+            Kept::Ended(opening, outcome) => self.opening(&opening, Some(&outcome)),
+        }
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        match self.openings.ended(outcome) {
+            Some(opening) => self.opening(&opening, Some(outcome)),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows an opening, with its outcome if that is known.
+    fn opening(&mut self, opening: &Opening, outcome: Option<&Outcome>) -> io::Result<()> {
+        let Opening { capture, bytes, syns } = opening;
+        let Some(packet) = wire::packet::parse(capture.layer, bytes) else { return Ok(()) };
+        let Some(mut request) = asked::decode(&self.asked, &packet) else { return Ok(()) };
+        let outcome = wire::Outcome {
+            ending: outcome.map(|o| o.ending),
+            after: outcome.map(|o| o.time.saturating_sub(capture.time)),
+            attempts: *syns,
+        };
+        request.protocol.conclude(&mut request, &outcome);
+        self.ledger.parts -= 1;
+        self.request(capture, Ends::of(&packet), &request)
     }
 
     fn undecodable(&mut self) {
@@ -267,6 +331,9 @@ impl Pipeline<'_> {
     fn expire(&mut self, now: Option<u64>) -> io::Result<()> {
         while let Some((key, pending)) = self.flows.expired(now) {
             self.ended(&key, &pending)?;
+        }
+        while let Some(opening) = self.openings.expired(now) {
+            self.opening(&opening, None)?;
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ impl<T> Default for AnyOf<T> {
 impl Plan {
     /// Whether requests inside of TCP or UDP are wanted.
     pub fn wants_payload(&self) -> bool {
-        !self.streams.is_empty() || !self.datagrams.is_empty()
+        !self.streams.is_empty() || !self.datagrams.is_empty() || self.openings
     }
 }
 
@@ -53,6 +53,11 @@ pub struct Plan {
     pub streams: Vec<Start>,
     /// How the payload of UDP packets begins, where it is wanted.
     pub datagrams: Vec<Start>,
+    /// Whether TCP connections are wanted as they are opened, and how that ends.
+    pub openings: bool,
+    /// Whether answers to DNS queries are wanted, for the names of destinations; no
+    /// filter asks for them.
+    pub names: bool,
     /// Which senders are wanted beside processes.
     pub senders: Senders,
     /// Process ids; with `children`, their descendants too.

@@ -10,6 +10,7 @@ use crate::flows::Flows;
 use crate::host::Host;
 use crate::launch::Waiting;
 use crate::ledger::Ledger;
+use crate::openings::Openings;
 use crate::output::{self, OUTPUTS};
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
@@ -41,7 +42,8 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
     if let Some(command) = &command {
         filter.follow(command.pid().as_raw_nonzero().get() as u32);
     }
-    let reader = match open(&args.capture, &filter.plan(&asked), &args.output) {
+    let plan = Plan { names: !args.capture.no_names, ..filter.plan(&asked) };
+    let reader = match open(&args.capture, &plan, &args.output) {
         Ok(reader) => reader,
         Err(e) => {
             if let Some(command) = command {
@@ -58,6 +60,7 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
     let mut pipeline = Pipeline {
         asked,
         flows: Flows::new(),
+        openings: Openings::new(),
         enricher: Enricher::new(),
         filter,
         output: open_output(&args.output),

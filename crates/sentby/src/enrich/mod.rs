@@ -8,6 +8,7 @@
 mod container;
 mod descendants;
 mod lru;
+mod names;
 mod procfs;
 mod sockets;
 mod user;
@@ -18,10 +19,11 @@ pub use user::Users;
 
 use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
 pub use lru::Lru;
+use names::{Names, Place};
 use procfs::{Procfs, Silence};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
-use wire::Request;
+use wire::{Packet, Request, transport};
 
 /// Most processes whose facts are kept.
 pub const MAX_PROCESSES: usize = 16_384;
@@ -68,6 +70,7 @@ pub struct Enricher {
     local: Option<Local>,
     processes: Lru<ProcessKey, Entry>,
     candidates: Vec<Candidate>,
+    names: Names,
     counters: Counters,
 }
 
@@ -93,6 +96,7 @@ impl Enricher {
             local,
             processes: Lru::new(MAX_PROCESSES),
             candidates: Vec::new(),
+            names: Names::new(),
             counters: Counters::default(),
         }
     }
@@ -106,6 +110,15 @@ impl Enricher {
         let old = std::mem::replace(&mut entry.process, facts);
         keep(&mut entry.process, old);
         entry.derive();
+    }
+
+    /// Takes an answer to a DNS query, which came in for the capture's task.
+    pub fn learn_answer(&mut self, capture: &Capture, packet: &Packet<'_>) {
+        let answers = transport::udp(packet).and_then(|d| wire::answers::answers(d.payload));
+        let key = capture.task.and_then(|task| task.key);
+        if let Some(answers) = answers {
+            self.names.answer(key, capture.netns, &answers, capture.time);
+        }
     }
 
     /// The event of a capture and the request decoded from it.
@@ -122,6 +135,11 @@ impl Enricher {
         }
         if let Some(local) = &mut self.local {
             local.users.refresh(now);
+        }
+        let place = Place { netns: capture.netns, address: ends.dst };
+        let said = request.protocol.destination_name(request);
+        if let (Some(key), Some((source, name))) = (key, said) {
+            self.names.request(key, place, source, name);
         }
         let named = evidence.names_a_process();
         let task = capture.task.as_ref().filter(|_| named);
@@ -148,6 +166,7 @@ impl Enricher {
             dst: ends.dst,
             sport,
             dport,
+            dst_name: self.names.of(key, place, said, capture.time),
             request,
             len: capture.len,
         }

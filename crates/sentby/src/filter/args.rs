@@ -37,6 +37,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "ADDRESS[/LEN]")]
     pub dst: Vec<String>,
 
+    /// Name of the destination, e.g. '*.example.com', where it is known; nothing is looked up
+    #[arg(long, value_name = "GLOB")]
+    pub dst_name: Vec<String>,
+
     /// Interface it leaves by. A name must exist now; a glob (veth*) need not
     #[arg(long, value_name = "GLOB")]
     pub iface: Vec<String>,

@@ -28,6 +28,7 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         users: list("--uid", &args.uid, |v| user(v, host))?,
         src: list("--src", &args.src, net)?,
         dst: list("--dst", &args.dst, net)?,
+        dst_names: list("--dst-name", &args.dst_name, name)?,
         ifaces: interfaces(&args.iface, if anywhere { None } else { host.interfaces() })?,
         netns: list("--netns", &args.netns, |v| netns(v, host))?,
         cgroups: texts("--cgroup", &args.cgroup, cgroup)?,
@@ -37,6 +38,11 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         kernel: args.kernel,
         forwarded: args.forwarded,
     })
+}
+
+/// A host name, in which case does not matter (RFC 4343).
+fn name(value: &str) -> Result<Pattern> {
+    pattern(&value.to_ascii_lowercase())
 }
 
 /// A flag whose values may be lists: `a,b` is either, `!a,b` is neither.

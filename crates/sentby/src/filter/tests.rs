@@ -44,6 +44,7 @@ fn shows(line: &str, sample: &Sample) -> bool {
 
 fn placed() -> Sample {
     let mut sample = Sample::ping();
+    sample.dst_name = Some(b"Www.example.com".to_vec());
     sample.unit = Some("x.service".into());
     sample.container = Some("3f2a91bc0d1e44aa".into());
     sample.process.as_mut().unwrap().cgroup = Some(b"/system.slice/x.service".to_vec());
@@ -67,6 +68,8 @@ fn every_flag_chooses_and_excludes() {
         ("--dst 192.0.2.7", "--dst 192.0.2.8"),
         ("--dst ::ffff:192.0.2.7", "--dst ::/0"),
         ("--dst 192.0.2.99/24", "--dst 10.0.0.0/8,2001:db8::/32"),
+        ("--dst-name www.Example.com", "--dst-name example.com"),
+        ("--dst-name a,*.example.com", "--dst-name *.com.example"),
         ("--iface eth0", "--iface lo"),
         ("--iface eth*", "--iface veth*"),
         ("--netns 4026531840", "--netns 1"),
@@ -104,7 +107,7 @@ fn what_is_unknown_is_neither_wanted_nor_unwanted() {
         assert!(!shows(&format!("{flag} 5"), &sample), "{flag}");
         assert!(shows(&format!("{flag} !5"), &sample), "{flag}");
     }
-    for flag in ["--comm", "--exe", "--unit", "--container"] {
+    for flag in ["--comm", "--exe", "--unit", "--container", "--dst-name"] {
         assert!(!shows(&format!("{flag} *"), &sample), "{flag}");
         assert!(shows(&format!("{flag} !*"), &sample), "{flag}");
     }

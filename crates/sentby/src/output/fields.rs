@@ -290,6 +290,21 @@ pub static FIELDS: &[Field] = &[
         get: |e| e.dport.map(|p| Value::Number(p.into())),
     },
     Field {
+        name: "dst_name",
+        kind: Kind::Text,
+        doc: "A name of the destination; nothing is looked up, see `dst_name_source`.",
+        get: |e| e.dst_name.map(|n| Value::Text(n.name)),
+    },
+    Field {
+        name: "dst_name_source",
+        kind: Kind::Name,
+        doc: "Who called it so: `dns`, an answer to this process's own DNS query; `sni` or `host`, \
+              this or an earlier request of the process; `dns-other`, answers to other processes \
+              in the same network namespace, which agree on one name (a local resolver asks for \
+              others).",
+        get: |e| e.dst_name.map(|n| Value::Name(n.source)),
+    },
+    Field {
         name: "iface",
         kind: Kind::Text,
         doc: "Name of the interface it leaves by.",

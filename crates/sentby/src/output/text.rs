@@ -186,6 +186,14 @@ impl Printer {
             word(Some(if hex { &id[..SHORT_ID] } else { id }.as_bytes()), line)?;
             line.push(' ');
         }
+        // A name that the request itself shows is not repeated.
+        let said = event.request.protocol.destination_name(event.request);
+        let known = event.dst_name.filter(|n| said.is_none_or(|(_, said)| said != n.name));
+        if let Some(known) = known {
+            line.push_str("dst_name=");
+            word(Some(known.name), line)?;
+            line.push(' ');
+        }
         if let Some(inner) = event.process.and_then(|p| p.inner_pid) {
             write!(line, "pid_in_ns={inner} ")?;
         }

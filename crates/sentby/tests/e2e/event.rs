@@ -43,6 +43,8 @@ pub struct Event {
     pub sport: Option<u16>,
     pub dst: IpAddr,
     pub dport: Option<u16>,
+    pub dst_name: Option<String>,
+    pub dst_name_source: Option<String>,
     pub iface: Option<String>,
     pub len: Option<u32>,
     pub kernel_part: Option<String>,

@@ -1,14 +1,14 @@
 //! Records of the kernel side, as items of a batch.
 
 use super::skeleton::types::{
-    sentby_evidence as ev, sentby_flag as flag, sentby_kind as record_kind, sentby_packet,
-    sentby_process, sentby_process_flag as process_flag,
+    sentby_evidence as ev, sentby_flag as flag, sentby_kind as record_kind, sentby_outcome,
+    sentby_packet, sentby_process, sentby_process_flag as process_flag,
 };
 use crate::event::{
-    Ancestor, Batch, Capture, Evidence, Iface, Item, NS_PER_TICK, Process, ProcessKey, Task,
-    Wanted, until_nul,
+    Ancestor, Batch, Capture, Evidence, Iface, Item, NS_PER_TICK, Outcome, Process, ProcessKey,
+    Task, Wanted, until_nul,
 };
-use wire::Layer;
+use wire::{Ending, Layer};
 
 /// What reading a record needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,12 @@ pub fn record(
 ) -> bool {
     let item = match bytes.first().map(|k| u32::from(*k)) {
         Some(k) if k == record_kind::SENTBY_KIND_PACKET.0 => {
-            packet(bytes, reading, hook_names, batch)
+            packet(bytes, reading, hook_names, batch).map(Item::Capture)
         }
+        Some(k) if k == record_kind::SENTBY_KIND_ANSWER.0 => {
+            packet(bytes, reading, hook_names, batch).map(Item::Answer)
+        }
+        Some(k) if k == record_kind::SENTBY_KIND_OUTCOME.0 => outcome(bytes, reading),
         Some(k) if k == record_kind::SENTBY_KIND_PROCESS.0 => process(bytes, reading),
         _ => None,
     };
@@ -55,6 +59,8 @@ unsafe trait Plain: Copy {}
 
 // SAFETY: integers and arrays of integers only.
 unsafe impl Plain for sentby_packet {}
+// SAFETY: integers only.
+unsafe impl Plain for sentby_outcome {}
 // SAFETY: integers, arrays of integers, and structs of those only.
 unsafe impl Plain for sentby_process {}
 
@@ -79,7 +85,7 @@ fn packet(
     reading: &Reading,
     hook_names: &[&'static str],
     batch: &mut Batch,
-) -> Option<Item> {
+) -> Option<Capture> {
     let r: sentby_packet = read(bytes)?;
     let has = |f: flag| r.flags & f.0 != 0;
     let evidence = match u32::from(r.evidence) {
@@ -98,7 +104,7 @@ fn packet(
     let room = &bytes[size_of::<sentby_packet>()..];
     let from = batch.bytes.len();
     batch.bytes.extend_from_slice(&room[..room.len().min(r.captured as usize)]);
-    Some(Item::Capture(Capture {
+    Some(Capture {
         time: since_epoch(r.time, reading.monotonic),
         hook: hook_names.get(usize::from(r.hook)).copied()?,
         evidence,
@@ -110,13 +116,39 @@ fn packet(
             .then(|| Iface { index: r.ifindex, name: comm(&r.ifname) }),
         descends: reading.follows.then(|| has(flag::SENTBY_DESCENDS)),
         wanted: match has(flag::SENTBY_PAYLOAD) {
-            true => Wanted::Payload { begins: has(flag::SENTBY_BEGINS) },
+            true => {
+                Wanted::Payload { begins: has(flag::SENTBY_BEGINS), opens: has(flag::SENTBY_OPENS) }
+            }
             false => Wanted::Packet,
         },
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
         len: Some(r.len),
+    })
+}
+
+fn outcome(bytes: &[u8], reading: &Reading) -> Option<Item> {
+    let r: sentby_outcome = read(bytes)?;
+    Some(Item::Outcome(Outcome {
+        time: since_epoch(r.time, reading.monotonic),
+        inode: r.inode,
+        ending: ending(r.state, i32::from(r.error)),
     }))
+}
+
+/// How it ended, by the socket's state and error (include/net/tcp_states.h; errno.h).
+fn ending(state: u8, error: i32) -> Ending {
+    const ESTABLISHED: u8 = 1;
+    match error {
+        _ if state == ESTABLISHED => Ending::Established,
+        0 => Ending::Abandoned,
+        libc::ECONNREFUSED => Ending::Refused,
+        libc::ETIMEDOUT => Ending::TimedOut,
+        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ENETDOWN => {
+            Ending::Unreachable
+        }
+        _ => Ending::Failed,
+    }
 }
 
 fn process(bytes: &[u8], reading: &Reading) -> Option<Item> {

@@ -94,6 +94,13 @@ pub struct Choice {
     pub unseen: Vec<Sender>,
 }
 
+impl Choice {
+    /// Whether a hook is in use.
+    pub fn has(&self, hook: &str) -> bool {
+        self.hooks.iter().any(|(name, _)| *name == hook)
+    }
+}
+
 /// Gives each wanted kind of sender to the best usable hook.
 /// Where payload is wanted, those that can read it go before the others.
 pub fn choose(usable: &[&str], wanted: &[Sender], payload: bool) -> Choice {

@@ -64,6 +64,10 @@ pub struct Job<'a> {
     pub ring: bool,
     /// Whether to look for sockets that are open already.
     pub iterate: bool,
+    /// Whether to look at the ends of openings.
+    pub outcomes: bool,
+    /// Whether to look at what comes in for the names of destinations.
+    pub names: bool,
 }
 
 /// Loads and attaches.
@@ -85,6 +89,12 @@ pub fn attach(job: &Job<'_>) -> Result<Attached, LoadError> {
     }
     if job.iterate {
         attached.remember_open_sockets()?;
+    }
+    if job.outcomes {
+        attached.attach_all(&["sock_state"])?;
+    }
+    if job.names {
+        attached.attach_cgroup(job.host, &["answers_cgroup"])?;
     }
     for (name, _) in &job.choice.hooks {
         let hook = hooks::by_name(name).ok_or_else(|| unnamed(anyhow!("no hook {name}")))?;
@@ -111,6 +121,7 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     let mut skel = builder.open(storage).context("reading the built-in BPF object")?;
     if let Some(rodata) = skel.maps.rodata_data.as_deref_mut() {
         rodata.plan = lower(job.plan, job.host, job.choice, job.signal, job.ring);
+        rodata.plan.names = u32::from(job.names);
         rodata.plan.direct = u32::from(job.direct.is_some());
         rodata.stream_starts = starts::lower(&job.plan.streams)?;
         rodata.datagram_starts = starts::lower(&job.plan.datagrams)?;
@@ -144,6 +155,12 @@ fn wanted_programs(job: &Job<'_>) -> Vec<&'static str> {
     }
     if job.iterate {
         wanted.push("open_sockets");
+    }
+    if job.outcomes {
+        wanted.push("sock_state");
+    }
+    if job.names {
+        wanted.push("answers_cgroup");
     }
     for (name, _) in &job.choice.hooks {
         wanted.extend(hooks::by_name(name).map(|h| h.programs).unwrap_or_default());

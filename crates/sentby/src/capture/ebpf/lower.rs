@@ -32,6 +32,8 @@ pub fn lower(
         children: u32::from(follows_children(plan, host)),
         streams: u32::from(!plan.streams.is_empty()),
         datagrams: u32::from(!plan.datagrams.is_empty()),
+        openings: u32::from(plan.openings),
+        names: u32::from(plan.names),
         tids: list(&plan.tids),
         uids: list(&plan.uids),
         netns: list(&plan.netns),

@@ -67,6 +67,8 @@ impl Backend for Ebpf {
             direct: btf.as_ref().filter(|_| options.btf.is_none()).and_then(Functions::find),
             ring: !options.perf_buffer && MapType::RingBuf.is_supported().unwrap_or(false),
             iterate: host.btf,
+            outcomes: plan.openings,
+            names: plan.names,
             usable: usable(host, options)?,
             refused: refusals(host),
             notes: Vec::new(),
@@ -85,6 +87,8 @@ impl Backend for Ebpf {
                 direct: attempt.direct,
                 ring: attempt.ring,
                 iterate: attempt.iterate,
+                outcomes: attempt.outcomes,
+                names: attempt.names && choice.has("cgroup_skb"),
             };
             match load::attach(&job) {
                 Ok(attached) => {
@@ -112,6 +116,8 @@ struct Attempt {
     direct: Option<Functions>,
     ring: bool,
     iterate: bool,
+    outcomes: bool,
+    names: bool,
     usable: Vec<&'static str>,
     refused: Vec<String>,
     notes: Vec<String>,
@@ -148,6 +154,16 @@ impl Attempt {
                 "sockets opened before now are looked up in /proc instead ({:#})",
                 e.error
             ));
+            return Ok(());
+        }
+        if self.outcomes && program == "sock_state" {
+            self.outcomes = false;
+            self.notes.push(format!("how connecting ends is not told ({:#})", e.error));
+            return Ok(());
+        }
+        if self.names && program == "answers_cgroup" && self.direct.is_none() {
+            self.names = false;
+            self.notes.push(format!("DNS answers are not seen ({:#})", e.error));
             return Ok(());
         }
         // A verifier that does not take the loads takes the helper.

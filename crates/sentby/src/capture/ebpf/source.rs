@@ -169,6 +169,8 @@ impl Source for EbpfSource {
             lose("unreadable", sum.lost_unreadable);
             details.process_lost += sum.process_lost;
             details.tracked_full += sum.tracked_full;
+            details.outcome_lost += sum.outcome_lost;
+            details.answer_lost += sum.answer_lost;
             if self.hooks.contains(&hook.name) {
                 counts.hooks.push(HookCount {
                     hook: hook.name,
@@ -182,6 +184,8 @@ impl Source for EbpfSource {
         for (place, n) in [
             ("process-records", details.process_lost),
             ("children", details.tracked_full),
+            ("outcomes", details.outcome_lost),
+            ("dns-answers", details.answer_lost),
             ("unknown-records", sink.unknown),
         ] {
             if n > 0 {
@@ -214,6 +218,8 @@ fn sum_over_cpus(skel: &SentbySkel<'static>, hook: u32) -> sentby_count {
         sum.duplicates += next();
         sum.process_lost += next();
         sum.tracked_full += next();
+        sum.outcome_lost += next();
+        sum.answer_lost += next();
     }
     sum
 }

@@ -2,6 +2,7 @@
 
 mod bystander;
 mod clients;
+mod connect;
 mod errors;
 mod filters;
 mod flood;
@@ -9,6 +10,7 @@ mod hostile;
 mod identity;
 mod leftovers;
 mod lifecycle;
+mod names;
 mod oneshot;
 mod packet_socket;
 mod paths;
@@ -29,6 +31,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         sharing::CASES,
         paths::CASES,
         payload::CASES,
+        connect::CASES,
+        names::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,

@@ -33,7 +33,9 @@ typedef __s64 s64;
 #define ARPHRD_ETHER	1
 #define ARPHRD_LOOPBACK	772
 #define SOCK_RAW	3
-#define TCP_TIME_WAIT	6	/* include/net/tcp_states.h */
+#define TCP_SYN_SENT	2	/* include/net/tcp_states.h */
+#define TCP_SYN_RECV	3
+#define TCP_TIME_WAIT	6
 #define TCP_NEW_SYN_RECV 12
 #define PF_KTHREAD	0x00200000 /* include/linux/sched.h */
 #define S_IFMT		0170000
@@ -177,6 +179,7 @@ struct sock {
 	u16 sk_type;
 	u16 sk_protocol;
 	struct socket *sk_socket;
+	int sk_err;
 };
 
 struct sk_buff {

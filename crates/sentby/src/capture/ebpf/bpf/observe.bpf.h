@@ -5,6 +5,7 @@
 
 #include "filter.bpf.h"
 #include "packet.bpf.h"
+#include "opening.bpf.h"
 #include "process.bpf.h"
 #include "stream.bpf.h"
 
@@ -40,6 +41,7 @@ struct seen {
 	void *ctx;
 	struct sk_buff *skb;
 	struct sock *sk;
+	u32 kind;		/* enum sentby_kind */
 	u32 hook;
 	u32 role;
 	u32 netns;
@@ -185,13 +187,15 @@ static __always_inline void packet_emit_room(const struct view *v, const struct 
 	struct sentby_packet *r = record_reserve(sizeof(*r) + room);
 
 	if (!r) {
-		if (plan.ring)
+		if (seen->kind == SENTBY_KIND_ANSWER)
+			COUNT(count, answer_lost);
+		else if (plan.ring)
 			COUNT(count, lost_ring);
 		else
 			COUNT(count, lost_scratch);
 		return;
 	}
-	r->kind = SENTBY_KIND_PACKET;
+	r->kind = seen->kind;
 	r->hook = seen->hook;
 	r->evidence = seen->evidence;
 	r->pad = 0;
@@ -279,6 +283,8 @@ static __always_inline void observe(const struct view *v, struct seen *seen, con
 			return;
 		}
 	}
+	if (seen->hook == SENTBY_HOOK_CGROUP_SKB && seen->flags & SENTBY_OPENS)
+		opening_remember(seen->sk, seen->inode);
 	if (seen->evidence == SENTBY_EVIDENCE_TASK)
 		process_tell(seen->ctx, count, task, &sender, seen->owner, seen->time);
 	packet_emit(v, seen, &sender, count);

@@ -7,6 +7,8 @@
 
 #define EXTENSIONS_MAX	8	/* IPv6 extension headers looked through */
 #define TAGS_MAX	2	/* VLAN tags looked through */
+#define IPPROTO_TCP	6
+#define IPPROTO_UDP	17
 #define HEADER4		20	/* bytes of an IPv4 header without options */
 #define HEADER6		40
 
@@ -37,7 +39,8 @@ static __always_inline bool protocol_wanted(u32 protocol)
 /* Whether it may carry what is wanted for its payload; only where all of it can be read. */
 static __always_inline bool payload_wanted(const struct view *v, u32 protocol)
 {
-	return v->ctx && ((protocol == 6 && plan.streams) || (protocol == 17 && plan.datagrams));
+	return v->ctx && ((protocol == IPPROTO_TCP && (plan.streams || plan.openings)) ||
+			  (protocol == IPPROTO_UDP && (plan.datagrams || plan.names)));
 }
 
 static __always_inline int view_read(const struct view *v, u32 offset, void *to, u32 n)

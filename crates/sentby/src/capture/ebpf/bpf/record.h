@@ -34,6 +34,8 @@
 enum sentby_kind {
 	SENTBY_KIND_PACKET = 1,
 	SENTBY_KIND_PROCESS = 2,
+	SENTBY_KIND_OUTCOME = 3,
+	SENTBY_KIND_ANSWER = 4,		/* struct sentby_packet: a DNS answer that came in */
 };
 
 enum sentby_hook {
@@ -72,6 +74,7 @@ enum sentby_flag {
 	SENTBY_SHARED = 256,		/* several processes have used the socket */
 	SENTBY_PAYLOAD = 512,		/* captured for what it carries */
 	SENTBY_BEGINS = 1024,		/* what it carries may begin a request */
+	SENTBY_OPENS = 2048,		/* a SYN, wanted for itself */
 };
 
 /* One packet. */
@@ -95,6 +98,16 @@ struct sentby_packet {
 	char comm[SENTBY_COMM_LEN];
 	char ifname[SENTBY_IFNAME_LEN];
 	/* the packet follows, in the room that fits it */
+};
+
+/* How the opening of a connection ended. */
+struct sentby_outcome {
+	__u8 kind;			/* SENTBY_KIND_OUTCOME */
+	__u8 state;			/* the socket's (include/net/tcp_states.h) */
+	__u16 error;			/* its error, 0: none */
+	__u32 pad;
+	__u64 time;			/* CLOCK_MONOTONIC, ns */
+	__u64 inode;			/* of the socket */
 };
 
 struct sentby_ancestor {
@@ -152,6 +165,8 @@ struct sentby_count {
 	__u64 duplicates;		/* the same packet on a stacked device: not seen again */
 	__u64 process_lost;		/* process records without room */
 	__u64 tracked_full;		/* children not followed: table full */
+	__u64 outcome_lost;		/* outcomes without room */
+	__u64 answer_lost;		/* DNS answers without room */
 };
 
 struct sentby_net {
@@ -220,6 +235,8 @@ struct sentby_plan {
 	__u32 direct;			/* read kernel memory by loads, not by a helper */
 	__u32 streams;			/* look into what TCP carries */
 	__u32 datagrams;		/* look into what UDP carries */
+	__u32 openings;			/* SYNs, and how they end */
+	__u32 names;			/* answers to DNS queries */
 	__u32 pad;
 	struct sentby_list pids;
 	struct sentby_list tids;
@@ -233,6 +250,7 @@ struct sentby_plan {
 
 _Static_assert(sizeof(struct sentby_packet) == 96, "packet");
 _Static_assert(sizeof(struct sentby_process) == 56 + 20 * SENTBY_ANCESTORS + 2 * SENTBY_PATH_BYTES, "process");
-_Static_assert(sizeof(struct sentby_count) == 64, "count");
+_Static_assert(sizeof(struct sentby_outcome) == 24, "outcome");
+_Static_assert(sizeof(struct sentby_count) == 80, "count");
 
 #endif

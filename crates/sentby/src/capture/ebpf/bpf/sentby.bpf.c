@@ -4,6 +4,7 @@
  * through observe(): what they share is there, what differs is here.
  */
 #include "observe.bpf.h"
+#include "names.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -11,6 +12,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const struct {
 	struct sentby_packet packet;
 	struct sentby_process process;
+	struct sentby_outcome outcome;
 	enum sentby_kind kind;
 	enum sentby_hook hook;
 	enum sentby_role role;
@@ -23,6 +25,7 @@ const struct {
 
 static __always_inline bool answers_for(struct seen *seen, u32 hook, struct sk_buff *skb, void *ctx)
 {
+	seen->kind = SENTBY_KIND_PACKET;
 	seen->ctx = ctx;
 	seen->skb = skb;
 	seen->hook = hook;
@@ -34,21 +37,33 @@ static __always_inline bool answers_for(struct seen *seen, u32 hook, struct sk_b
 static __always_inline bool carries_wanted(const struct view *v, struct seen *seen,
 					   const struct packet *p)
 {
-	struct wanted w = {};
+	u64 wanted = 0;
 
-	if (p->protocol == IPPROTO_UDP && plan.datagrams) {
-		if (!datagram_wanted(v, p, seen->len, &w))
-			return false;
-	} else if (p->protocol == IPPROTO_TCP && plan.streams) {
-		if (!segment_wanted(v, p, seen->sk, seen->sk ? socket_inode(seen->sk) : 0,
-				    seen->len, &w))
-			return false;
-	} else {
+	if (p->protocol == IPPROTO_TCP)
+		wanted = segment_wanted(v->ctx, p->transport, seen->len);
+	else if (p->protocol == IPPROTO_UDP && plan.datagrams)
+		wanted = datagram_wanted(v->ctx, p->transport, seen->len);
+	seen->want = WANTED_BYTES(wanted);
+	seen->flags = WANTED_FLAGS(wanted);
+	if (p->protocol == IPPROTO_UDP && plan.names && note_query(v, p))
+		return true;
+	return wanted;
+}
+
+/* Whether the first look tells that a packet is not wanted. */
+static __always_inline bool passes(const struct view *v, const u8 *data, const u8 *end)
+{
+	bool six = (data[0] >> 4) == 6;
+	u8 protocol = six ? data[6] : data[9];
+	const u8 *h = transport_in(data);
+
+	if (protocol_wanted(protocol))
 		return false;
-	}
-	seen->want = w.bytes;
-	seen->flags = w.flags | SENTBY_PAYLOAD;
-	return true;
+	if (!payload_wanted(v, protocol))
+		return !(six && IS_EXTENSION(protocol));
+	if (protocol == IPPROTO_UDP)
+		return !plan.datagrams && h + UDP_HEADER <= end && !is_port(h + 2, DNS_PORT);
+	return !plan.streams && h + TCP_HEADER <= end && !(h[13] & TCP_SYN);
 }
 
 /*
@@ -64,14 +79,9 @@ int egress_cgroup(struct __sk_buff *ctx)
 	struct packet p = {};
 	struct seen seen = {};
 
-	/* The common case, a protocol no one asked for, leaves here. */
-	if (data + 10 <= end) {
-		u8 protocol = (data[0] >> 4) == 4 ? data[9] : data[6];
-
-		if (!protocol_wanted(protocol) && !payload_wanted(&v, protocol) &&
-		    !((data[0] >> 4) == 6 && IS_EXTENSION(protocol)))
-			return 1;
-	}
+	/* The common case, what no one asked for, leaves here. */
+	if (data + HEADER4 <= end && passes(&v, data, end))
+		return 1;
 	if (parse(&v, &p) != 1)
 		return 1;
 	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
@@ -81,6 +91,27 @@ int egress_cgroup(struct __sk_buff *ctx)
 	if (!protocol_wanted(p.protocol) && !carries_wanted(&v, &seen, &p))
 		return 1;
 	observe(&v, &seen, &p);
+	return 1;
+}
+
+/* What comes in for a socket: only answers to its own DNS queries. */
+SEC("cgroup_skb/ingress")
+int answers_cgroup(struct __sk_buff *ctx)
+{
+	struct view v = { .ctx = ctx };
+	u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct seen seen = {};
+	const u8 *h;
+
+	if (data + HEADER4 > end || ((data[0] >> 4) == 6 ? data[6] : data[9]) != IPPROTO_UDP)
+		return 1;
+	h = transport_in(data);
+	if (h + UDP_HEADER > end || !is_port(h, DNS_PORT))
+		return 1;
+	seen.ctx = ctx;
+	seen.skb = skb_of(ctx);
+	seen.len = ctx->len;
+	answer_seen(&v, &seen, (data[0] >> 4) == 6);
 	return 1;
 }
 
@@ -210,6 +241,14 @@ SEC("raw_tp/softirq_exit")
 int softirq_exit(void *ctx)
 {
 	softirq_set(0);
+	return 0;
+}
+
+/* How what opening_remember() noted ends. */
+SEC("raw_tp/inet_sock_set_state")
+int sock_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	opening_ends(ctx, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 	return 0;
 }
 

@@ -9,10 +9,7 @@
 #define SENTBY_STREAM_H
 
 #include "packet.bpf.h"
-#include "sender.bpf.h"
 
-#define IPPROTO_TCP	6
-#define IPPROTO_UDP	17
 #define TCP_SYN		2
 #define TCP_ACK		16
 #define UDP_HEADER	8
@@ -25,13 +22,13 @@ const volatile struct sentby_starts datagram_starts = {};
 
 /* How far a socket's data is known. */
 struct stream {
-	u64 inode;	/* tells a socket from a later one at the same address */
 	u32 expect;	/* sequence number of what comes next; what is before was seen */
 	u32 remaining;	/* bytes of the present request still to be captured */
 	u32 state;	/* of the table: a beginning that is not told yet */
 	u32 rule;	/* of the present request */
 };
 
+/* By the socket's cookie, which no other socket ever has. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, STREAMS_MAX);
@@ -45,22 +42,33 @@ struct wanted {
 	u32 flags;	/* enum sentby_flag */
 };
 
+/* As one number, which is all that a global function returns; 0: nothing. */
+#define WANTED(w)	((u64)(w).flags << 32 | 1ULL << 31 | (w).bytes)
+#define WANTED_BYTES(n)	((u32)(n) & ~(1U << 31))
+#define WANTED_FLAGS(n)	((u32)((n) >> 32))
+
 static __always_inline bool accepts(const volatile struct sentby_starts *starts, u32 state)
 {
 	return state && state <= starts->count;
 }
 
-/* Follows the table from `state` through the n bytes at an offset, LOOK at the most. */
-static __always_inline u32 follow(const volatile struct sentby_starts *starts, u32 state,
-				  const struct view *v, u32 offset, u32 n)
+/*
+ * Follows the table from `state` through the n bytes at an offset, LOOK at the most.
+ * A global function, as is all that looks at payload: the verifier walks it once, not
+ * on every way that leads there.
+ */
+__noinline u32 follow(struct __sk_buff *ctx, u32 datagram, u32 state, u32 offset, u32 n)
 {
+	const volatile struct sentby_starts *starts = &stream_starts;
 	u8 look[LOOK];
 	u64 size = n;
 	u32 i;
 
+	if (datagram)
+		starts = &datagram_starts;
 	CLAMP_MIN1(size);
 	CLAMP_MAX(size, LOOK);
-	if (bpf_skb_load_bytes(v->ctx, offset, look, size))
+	if (bpf_skb_load_bytes(ctx, offset, look, size))
 		return 0;
 	for (i = 0; i < LOOK; i++) {
 		if (i >= size)
@@ -82,56 +90,52 @@ static __always_inline const volatile struct sentby_rule *rule_of(u64 state)
 }
 
 /* How long the request that begins at an offset is, if its start tells. */
-static __always_inline u32 whole(const struct view *v, u32 offset, u32 rule)
+static __always_inline u32 whole(struct __sk_buff *ctx, u32 offset, u32 rule)
 {
 	const volatile struct sentby_rule *r = rule_of(rule);
 	u32 number = 0, size = r->size, total;
 
-	if (!size || bpf_skb_load_bytes(v->ctx, offset + r->at, &number, sizeof(number)))
+	if (!size || bpf_skb_load_bytes(ctx, offset + r->at, &number, sizeof(number)))
 		return SENTBY_REQUEST_MAX;
 	total = (bpf_ntohl(number) >> (32 - 8 * (size & 3))) + r->add;
 	return total < SENTBY_REQUEST_MAX ? total : SENTBY_REQUEST_MAX;
 }
 
-static __always_inline bool is_until(const struct view *v, u32 end, u32 rule)
+static __always_inline bool is_until(struct __sk_buff *ctx, u32 end, u32 rule)
 {
 	u32 last = 0, until = rule_of(rule)->until;
 
-	if (!until || bpf_skb_load_bytes(v->ctx, end - sizeof(last), &last, sizeof(last)))
+	if (!until || bpf_skb_load_bytes(ctx, end - sizeof(last), &last, sizeof(last)))
 		return false;
 	return last == until;
 }
 
-static __always_inline struct stream *stream_of(u64 sk, u64 inode, u32 seq)
+static __always_inline struct stream *stream_of(u64 cookie, u32 seq)
 {
-	struct stream *known = bpf_map_lookup_elem(&streams, &sk);
-	struct stream fresh = {};
+	struct stream *known = bpf_map_lookup_elem(&streams, &cookie);
+	struct stream fresh = { .expect = seq };
 
-	if (known && known->inode == inode)
+	if (known)
 		return known;
-	fresh.inode = inode;
-	fresh.expect = seq;
-	if (bpf_map_update_elem(&streams, &sk, &fresh, BPF_ANY))
+	if (bpf_map_update_elem(&streams, &cookie, &fresh, BPF_ANY))
 		return NULL;
-	return bpf_map_lookup_elem(&streams, &sk);
+	return bpf_map_lookup_elem(&streams, &cookie);
 }
 
 /* New bytes of a stream: n of them at an offset of the packet. */
-static __always_inline bool stream_goes_on(const struct view *v, struct stream *s, u32 offset,
+static __always_inline bool stream_goes_on(struct __sk_buff *ctx, struct stream *s, u32 offset,
 					   u32 n, struct wanted *w)
 {
-	u32 own = follow(&stream_starts, stream_starts.start, v, offset, n);
-	u32 state = s->state ? follow(&stream_starts, s->state, v, offset, n) : own, want;
+	u32 own = follow(ctx, 0, stream_starts.start, offset, n);
+	u32 state = s->state ? follow(ctx, 0, s->state, offset, n) : own, want;
 
 	/* What went before may have been the end of something else. */
 	if (!state || accepts(&stream_starts, own))
 		state = own;
-	if (own)
-		w->flags = SENTBY_BEGINS;
 	s->state = state > stream_starts.count ? state : 0;
 	if (accepts(&stream_starts, state)) {
 		s->rule = state;
-		s->remaining = state == own ? whole(v, offset, state) : SENTBY_REQUEST_MAX;
+		s->remaining = state == own ? whole(ctx, offset, state) : SENTBY_REQUEST_MAX;
 	} else if (!s->state && !s->remaining) {
 		return false;
 	}
@@ -139,35 +143,23 @@ static __always_inline bool stream_goes_on(const struct view *v, struct stream *
 	if (want > n)
 		want = n;
 	s->remaining -= s->remaining < want ? s->remaining : want;
-	if (s->remaining && is_until(v, offset + n, s->rule))
+	if (s->remaining && is_until(ctx, offset + n, s->rule))
 		s->remaining = 0;
+	if (!want)
+		return false;
 	w->bytes = offset + want;
-	return w->bytes > offset;
+	w->flags |= own ? SENTBY_PAYLOAD | SENTBY_BEGINS : SENTBY_PAYLOAD;
+	return true;
 }
 
-/*
- * TCP: each byte once, whatever is retransmitted. `end` is where the packet ends.
- * A SYN is looked at for its sender, who may not be there when data is sent.
- */
-static __always_inline bool segment_wanted(const struct view *v, const struct packet *p,
-					   struct sock *sk, u64 inode, u32 end, struct wanted *w)
+/* Data in a segment: each byte once, whatever is retransmitted. */
+static __always_inline bool data_wanted(struct __sk_buff *ctx, u32 seq, u32 at, u32 end,
+					struct wanted *w)
 {
-	u8 h[TCP_HEADER] __attribute__((aligned(4)));
-	u32 at, n, seq;
-	struct stream *s;
+	struct stream *s = stream_of(bpf_get_socket_cookie(ctx), seq);
+	u32 n = end - at;
 	s32 ahead;
 
-	if (bpf_skb_load_bytes(v->ctx, p->transport, h, sizeof(h)))
-		return false;
-	at = p->transport + (h[12] >> 4) * 4;
-	w->bytes = 0;
-	w->flags = 0;
-	if (at >= end)
-		return (h[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	n = end - at;
-	/* Data in a SYN (TCP Fast Open, RFC 7413) comes after its own number. */
-	seq = bpf_ntohl(*(u32 *)(h + 4)) + !!(h[13] & TCP_SYN);
-	s = stream_of((u64)sk, inode, seq);
 	if (!s)
 		return false;
 	ahead = seq - s->expect;
@@ -181,20 +173,49 @@ static __always_inline bool segment_wanted(const struct view *v, const struct pa
 		n += ahead;
 	}
 	s->expect = seq + (end - at) + (ahead < 0 ? -ahead : 0);
-	return stream_goes_on(v, s, at, n, w);
+	return stream_goes_on(ctx, s, at, n, w);
 }
 
-static __always_inline bool datagram_wanted(const struct view *v, const struct packet *p, u32 end,
-					    struct wanted *w)
+/*
+ * TCP: what is wanted of a packet whose transport header stands at an offset, and that
+ * ends at another. Of a SYN at least the sender, who may not be there when data is
+ * sent. Returns WANTED_*.
+ */
+__noinline u64 segment_wanted(struct __sk_buff *ctx, u32 transport, u32 end)
 {
-	u32 at = p->transport + UDP_HEADER;
+	u8 h[TCP_HEADER] __attribute__((aligned(4)));
+	struct wanted w = {};
+	bool opens;
+	u32 at, seq;
 
-	if (at >= end ||
-	    !accepts(&datagram_starts, follow(&datagram_starts, datagram_starts.start, v, at, end - at)))
-		return false;
-	w->bytes = end;
-	w->flags = 0;
-	return true;
+	if (bpf_skb_load_bytes(ctx, transport, h, sizeof(h)))
+		return 0;
+	at = transport + (h[12] >> 4) * 4;
+	opens = (h[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if (opens && plan.openings) {
+		w.flags = SENTBY_OPENS;
+		w.bytes = at < end ? at : end;
+	}
+	/* Data in a SYN (TCP Fast Open, RFC 7413) comes after its own number. */
+	seq = bpf_ntohl(*(u32 *)(h + 4)) + !!(h[13] & TCP_SYN);
+	if (at < end && plan.streams && !data_wanted(ctx, seq, at, end, &w) && !opens)
+		return 0;
+	if (at < end && !plan.streams && !opens)
+		return 0;
+	if (at >= end && !opens)
+		return 0;
+	return WANTED(w);
+}
+
+__noinline u64 datagram_wanted(struct __sk_buff *ctx, u32 transport, u32 end)
+{
+	u32 at = transport + UDP_HEADER;
+	struct wanted w = { .bytes = end, .flags = SENTBY_PAYLOAD };
+
+	if (at >= end || !accepts(&datagram_starts,
+				  follow(ctx, 1, datagram_starts.start, at, end - at)))
+		return 0;
+	return WANTED(w);
 }
 
 #endif
