@@ -1,9 +1,10 @@
 //! `sentby doctor`: what this machine allows, tried for real, and what to do about the rest.
 
 use crate::asked::Asked;
-use crate::capture::{BACKENDS, Backend, HookCheck, Options, Sender, ebpf};
+use crate::capture::{BACKENDS, Backend, HookCheck, Options, Refusal, Sender, ebpf};
 use crate::cli::DoctorArgs;
 use crate::event::Batch;
+use crate::filter::Filter;
 use crate::host::{Cgroup2, Host};
 use crate::plan::Plan;
 use anyhow::Result;
@@ -46,12 +47,13 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     }
 }
 
-/// The plan of a trial: every protocol, every sender.
-fn trial_plan(forwarded: bool) -> Plan {
-    let protocols = PROTOCOLS.iter().flat_map(|p| Asked::plain(*p).interest().ip_protocols);
-    let mut plan = Plan { ip_protocols: protocols.copied().collect(), ..Plan::default() };
-    plan.senders.forwarded = forwarded;
-    plan
+/// The plan of a trial: every protocol that is told by whole packets; with `payload`,
+/// those inside of TCP and UDP as well.
+fn trial_plan(payload: bool) -> Plan {
+    let asked = PROTOCOLS.iter().map(|p| Asked::plain(*p));
+    let asked: Vec<Asked> =
+        asked.filter(|a| payload || !a.interest().ip_protocols.is_empty()).collect();
+    Plan { names: payload, ..Filter::default().plan(&asked) }
 }
 
 /// Attaches each hook that the facts allow, and then what a plain run would use.
@@ -65,11 +67,15 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
     };
     let mut hooks = backend.check(host, &trial_plan(false));
     for hook in hooks.iter_mut().filter(|h| h.refusal.is_none()) {
-        let tried =
-            try_open(backend, host, &trial_plan(false), &options(vec![hook.name.to_owned()]));
-        hook.refusal = tried.err().map(|why| crate::capture::Refusal { why, help: None });
+        let only = options(vec![hook.name.to_owned()]);
+        let tried = |payload| try_open(backend, host, &trial_plan(payload), &only);
+        hook.payload = hook.payload && tried(true).is_ok();
+        if !hook.payload {
+            hook.refusal = tried(false).err().map(|why| Refusal { why, help: None });
+        }
     }
-    let chosen = try_open(backend, host, &trial_plan(false), &options(Vec::new()));
+    let payload = hooks.iter().any(|h| h.payload && h.refusal.is_none());
+    let chosen = try_open(backend, host, &trial_plan(payload), &options(Vec::new()));
     Finding { backend, hooks, chosen }
 }
 
@@ -123,6 +129,12 @@ fn report_text(host: &Host, findings: &[Finding]) -> String {
         for hook in &finding.hooks {
             let sees = names(&hook.sees).join(", ");
             lines.push(match &hook.refusal {
+                None if hook.payload => {
+                    format!(
+                        "  {:<14} usable, sees: {sees}; reads what TCP and UDP carry",
+                        hook.name
+                    )
+                }
                 None => format!("  {:<14} usable, sees: {sees}", hook.name),
                 Some(refusal) => format!("  {:<14} no: {refusal}", hook.name),
             });
@@ -161,8 +173,12 @@ fn finding_json(finding: &Finding) -> Value {
         .hooks
         .iter()
         .map(|h| {
-            let mut hook =
-                json!({ "name": h.name, "usable": h.refusal.is_none(), "sees": names(&h.sees) });
+            let mut hook = json!({
+                "name": h.name,
+                "usable": h.refusal.is_none(),
+                "sees": names(&h.sees),
+                "payload": h.payload && h.refusal.is_none(),
+            });
             if let Some(refusal) = &h.refusal {
                 hook["reason"] = json!(refusal.to_string());
             }

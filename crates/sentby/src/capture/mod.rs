@@ -167,6 +167,8 @@ pub struct HookCheck {
     pub name: &'static str,
     /// Which senders it can see.
     pub sees: Vec<Sender>,
+    /// Whether it reads what TCP and UDP carry.
+    pub payload: bool,
     /// Why it cannot be used, where the facts say so. Attaching may still fail.
     pub refusal: Option<Refusal>,
 }

@@ -79,6 +79,7 @@ pub fn check(host: &Host) -> Vec<HookCheck> {
         .map(|h| HookCheck {
             name: h.name,
             sees: h.sees.to_vec(),
+            payload: h.payload,
             refusal: refuse_bpf(host).or_else(|| (h.refuse)(host)),
         })
         .collect()
