@@ -40,8 +40,7 @@ static __always_inline bool carries_wanted(const struct view *v, struct seen *se
 		if (!datagram_wanted(v, p, seen->len, &w))
 			return false;
 	} else if (p->protocol == IPPROTO_TCP && plan.streams) {
-		if (!segment_wanted(v, p, seen->sk, seen->sk ? socket_inode(seen->sk) : 0,
-				    seen->len, &w))
+		if (!segment_wanted(v, p, seen->len, &w))
 			return false;
 	} else {
 		return false;

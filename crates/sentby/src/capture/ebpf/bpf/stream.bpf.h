@@ -18,24 +18,26 @@
 #define UDP_HEADER	8
 #define TCP_HEADER	20
 #define LOOK		32	/* bytes looked at to tell whether a request begins */
-#define STREAMS_MAX	65536
 
 const volatile struct sentby_starts stream_starts = {};
 const volatile struct sentby_starts datagram_starts = {};
 
 /* How far a socket's data is known. */
 struct stream {
-	u64 inode;	/* tells a socket from a later one at the same address */
 	u32 expect;	/* sequence number of what comes next; what is before was seen */
 	u32 remaining;	/* bytes of the present request still to be captured */
 	u32 state;	/* of the table: a beginning that is not told yet */
 	u32 rule;	/* of the present request */
 };
 
+/*
+ * Kept at the socket itself (Linux 5.2, 6ac99e8f23d4): found without a hash, gone with
+ * the socket, and limited by what a socket may have of such memory (net.core.optmem_max).
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, STREAMS_MAX);
-	__type(key, u64);
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct stream);
 } streams SEC(".maps");
 
@@ -102,18 +104,13 @@ static __always_inline bool is_until(const struct view *v, u32 end, u32 rule)
 	return last == until;
 }
 
-static __always_inline struct stream *stream_of(u64 sk, u64 inode, u32 seq)
+static __always_inline struct stream *stream_of(const struct view *v, u32 seq)
 {
-	struct stream *known = bpf_map_lookup_elem(&streams, &sk);
-	struct stream fresh = {};
+	struct bpf_sock *sk = v->ctx->sk;
+	struct stream fresh = { .expect = seq };
 
-	if (known && known->inode == inode)
-		return known;
-	fresh.inode = inode;
-	fresh.expect = seq;
-	if (bpf_map_update_elem(&streams, &sk, &fresh, BPF_ANY))
-		return NULL;
-	return bpf_map_lookup_elem(&streams, &sk);
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	return sk ? bpf_sk_storage_get(&streams, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
 }
 
 /* New bytes of a stream: n of them at an offset of the packet. */
@@ -150,7 +147,7 @@ static __always_inline bool stream_goes_on(const struct view *v, struct stream *
  * A SYN is looked at for its sender, who may not be there when data is sent.
  */
 static __always_inline bool segment_wanted(const struct view *v, const struct packet *p,
-					   struct sock *sk, u64 inode, u32 end, struct wanted *w)
+					   u32 end, struct wanted *w)
 {
 	u8 h[TCP_HEADER] __attribute__((aligned(4)));
 	u32 at, n, seq;
@@ -167,7 +164,7 @@ static __always_inline bool segment_wanted(const struct view *v, const struct pa
 	n = end - at;
 	/* Data in a SYN (TCP Fast Open, RFC 7413) comes after its own number. */
 	seq = bpf_ntohl(*(u32 *)(h + 4)) + !!(h[13] & TCP_SYN);
-	s = stream_of((u64)sk, inode, seq);
+	s = stream_of(v, seq);
 	if (!s)
 		return false;
 	ahead = seq - s->expect;
