@@ -16,23 +16,34 @@ use std::net::IpAddr;
 
 /// Opens the JSON output.
 pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    Box::new(Json { out, line: Vec::new() })
+    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES) })
 }
+
+/// Bytes of lines that are passed on at once.
+const LINES: usize = 32 * 1024;
 
 struct Json {
     out: Box<dyn Write>,
-    line: Vec<u8>,
+    lines: Vec<u8>,
+}
+
+impl Json {
+    fn pass_on(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(&self.lines);
+        self.lines.clear();
+        written
+    }
 }
 
 impl Output for Json {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        self.line.clear();
-        write_event(event, &mut self.line)?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
+        write_event(event, &mut self.lines)?;
+        self.lines.push(b'\n');
+        if self.lines.len() >= LINES { self.pass_on() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
         self.out.flush()
     }
 }
