@@ -35,14 +35,22 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         }
     }
 
+    /// Where an entry is. The newest is mostly asked for again, and costs no hash.
+    fn find(&self, key: &K) -> Option<usize> {
+        match self.nodes.get(self.newest) {
+            Some(node) if node.key == *key => Some(self.newest),
+            _ => self.index.get(key).copied(),
+        }
+    }
+
     /// Looks without touching.
     pub fn peek(&self, key: &K) -> Option<&V> {
-        self.index.get(key).map(|i| &self.nodes[*i].value)
+        self.find(key).map(|i| &self.nodes[i].value)
     }
 
     /// Looks, and makes the entry the newest.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let i = *self.index.get(key)?;
+        let i = self.find(key)?;
         self.touch(i);
         Some(&mut self.nodes[i].value)
     }
@@ -71,6 +79,9 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
+        if self.nodes.is_empty() {
+            return None;
+        }
         let i = self.index.remove(key)?;
         self.unlink(i);
         let removed = self.nodes.swap_remove(i);

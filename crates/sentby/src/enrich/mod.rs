@@ -232,7 +232,7 @@ fn entry<'a>(
     counters: &mut Counters,
     key: ProcessKey,
 ) -> &'a mut Entry {
-    if processes.peek(&key).is_none() && processes.insert(key, Entry::default()) {
+    if processes.get_mut(&key).is_none() && processes.insert(key, Entry::default()) {
         counters.evicted += 1;
     }
     processes.get_mut(&key).expect("it was inserted just now")

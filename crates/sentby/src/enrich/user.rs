@@ -4,7 +4,7 @@
 //! binary, and a lookup over LDAP would itself send packets. Users known only to such
 //! a service stay numbers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 16 << 20;
 /// The users of this machine.
 pub struct Users {
     path: PathBuf,
-    names: HashMap<u32, String>,
+    names: BTreeMap<u32, String>,
     checked: Option<Instant>,
     modified: Option<SystemTime>,
 }
@@ -29,7 +29,7 @@ pub struct Users {
 impl Users {
     /// The users in a file of the format of passwd(5), read when first asked for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Users { path: path.into(), names: HashMap::new(), checked: None, modified: None }
+        Users { path: path.into(), names: BTreeMap::new(), checked: None, modified: None }
     }
 
     /// Reads the file again if it changed; looks at most once a second.
@@ -62,8 +62,8 @@ impl Users {
 
 /// Parses passwd(5): `name:password:uid:…`. The first name of a uid counts, as in
 /// getpwuid(3); lines that make no sense (and NIS's `+`) are skipped.
-fn parse(bytes: &[u8]) -> HashMap<u32, String> {
-    let mut names = HashMap::new();
+fn parse(bytes: &[u8]) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
     for line in bytes.split(|b| *b == b'\n') {
         let mut parts = line.split(|b| *b == b':');
         let (Some(name), Some(_), Some(uid)) = (parts.next(), parts.next(), parts.next()) else {

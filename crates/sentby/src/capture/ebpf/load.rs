@@ -129,6 +129,7 @@ fn open(job: &Job<'_>) -> Result<OpenSentbySkel<'static>> {
     skel.maps.ring.set_autocreate(job.ring)?;
     skel.maps.perf.set_autocreate(!job.ring)?;
     skel.maps.scratches.set_autocreate(!job.ring)?;
+    skel.maps.streams.set_autocreate(!job.plan.streams.is_empty())?;
     let size = job.options.buffer_size.next_power_of_two().max(4096);
     skel.maps.ring.set_max_entries(u32::try_from(size).context("--buffer-size is too large")?)?;
     let wanted = wanted_programs(job);

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 /// Records queued before user space is woken, in bytes.
 const WAKEUP_BYTES: u32 = 64 * 1024;
+const _: () = assert!(WAKEUP_BYTES.is_power_of_two());
 
 /// Lowers a plan. `ring`: this kernel has the BPF ring buffer.
 pub fn lower(

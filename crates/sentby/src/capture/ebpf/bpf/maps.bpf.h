@@ -82,14 +82,19 @@ static __always_inline void *record_reserve(u32 size)
 }
 
 /* Ends what record_reserve() began; a scratch slot still has to be sent. */
-static __always_inline void record_submit(void *record)
+static __always_inline void record_submit(void *record, u32 size)
 {
 	u64 flags = BPF_RB_NO_WAKEUP;
 
 	if (!plan.ring)
 		return;
-	/* A wake-up costs more than the record: batch them, user space polls. */
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= plan.wakeup_bytes)
+	/*
+	 * A wake-up is an interrupt, and under a hypervisor an exit: it costs more than
+	 * all the rest. One for each wakeup_bytes that are queued, not one for each record
+	 * until the reader has its turn. A step that two CPUs take at once may be missed;
+	 * user space polls.
+	 */
+	if ((bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) & (plan.wakeup_bytes - 1)) < size)
 		flags = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit(record, flags);
 }

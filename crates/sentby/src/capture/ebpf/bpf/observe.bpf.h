@@ -222,7 +222,7 @@ static __always_inline void packet_emit_room(const struct view *v, const struct 
 		r->captured = bpf_skb_load_bytes(v->ctx, 0, r + 1, n) ? 0 : n;
 	else
 		r->captured = bpf_probe_read_kernel(r + 1, n, (void *)v->base) ? 0 : n;
-	record_submit(r);
+	record_submit(r, sizeof(*r) + room);
 	scratch_send(seen->ctx, sizeof(*r) + room);
 }
 

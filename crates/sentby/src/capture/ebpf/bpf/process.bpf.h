@@ -203,7 +203,7 @@ __noinline int name(u64 current)						\
 		return -1;							\
 	process_fill(r, task);							\
 	read_argv(r, BPF_CORE_READ(mm, arg_start), argv_length(task), room);	\
-	record_submit(r);							\
+	record_submit(r, sizeof(*r) + (room));					\
 	return 0;								\
 }
 

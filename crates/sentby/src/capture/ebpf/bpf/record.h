@@ -229,7 +229,7 @@ struct sentby_plan {
 	__u32 signal;			/* enum sentby_signal */
 	__u32 roles[SENTBY_HOOKS];	/* which hook answers for which roles */
 	__u32 ring;			/* 1: BPF ring buffer, 0: perf buffer */
-	__u32 wakeup_bytes;
+	__u32 wakeup_bytes;		/* a power of 2 */
 	__u32 pidns;			/* inode of the reader's pid namespace, 0: initial */
 	__u32 children;			/* follow descendants */
 	__u32 direct;			/* read kernel memory by loads, not by a helper */

@@ -15,7 +15,6 @@
 #define UDP_HEADER	8
 #define TCP_HEADER	20
 #define LOOK		32	/* bytes looked at to tell whether a request begins */
-#define STREAMS_MAX	65536
 
 const volatile struct sentby_starts stream_starts = {};
 const volatile struct sentby_starts datagram_starts = {};
@@ -28,11 +27,14 @@ struct stream {
 	u32 rule;	/* of the present request */
 };
 
-/* By the socket's cookie, which no other socket ever has. */
+/*
+ * Kept at the socket itself (Linux 5.2, 6ac99e8f23d4): found without a hash, gone with
+ * the socket, and limited by what a socket may have of such memory (net.core.optmem_max).
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, STREAMS_MAX);
-	__type(key, u64);
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct stream);
 } streams SEC(".maps");
 
@@ -110,16 +112,13 @@ static __always_inline bool is_until(struct __sk_buff *ctx, u32 end, u32 rule)
 	return last == until;
 }
 
-static __always_inline struct stream *stream_of(u64 cookie, u32 seq)
+static __always_inline struct stream *stream_of(struct __sk_buff *ctx, u32 seq)
 {
-	struct stream *known = bpf_map_lookup_elem(&streams, &cookie);
+	struct bpf_sock *sk = ctx->sk;
 	struct stream fresh = { .expect = seq };
 
-	if (known)
-		return known;
-	if (bpf_map_update_elem(&streams, &cookie, &fresh, BPF_ANY))
-		return NULL;
-	return bpf_map_lookup_elem(&streams, &cookie);
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	return sk ? bpf_sk_storage_get(&streams, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
 }
 
 /* New bytes of a stream: n of them at an offset of the packet. */
@@ -156,7 +155,7 @@ static __always_inline bool stream_goes_on(struct __sk_buff *ctx, struct stream 
 static __always_inline bool data_wanted(struct __sk_buff *ctx, u32 seq, u32 at, u32 end,
 					struct wanted *w)
 {
-	struct stream *s = stream_of(bpf_get_socket_cookie(ctx), seq);
+	struct stream *s = stream_of(ctx, seq);
 	u32 n = end - at;
 	s32 ahead;
 
