@@ -49,7 +49,7 @@ static __always_inline void opening_ends(void *ctx, struct sock *sk, u32 from, u
 		r->pad = 0;
 		r->time = bpf_ktime_get_ns();
 		r->inode = *inode;
-		record_submit(r);
+		record_submit(r, sizeof(*r));
 		scratch_send(ctx, sizeof(*r));
 	} else {
 		COUNT(count_of(0), outcome_lost);
