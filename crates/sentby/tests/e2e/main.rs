@@ -29,6 +29,7 @@ mod netns;
 mod pid1;
 mod proc;
 mod senders;
+mod stage;
 mod topology;
 mod tracer;
 mod turn;

@@ -13,6 +13,7 @@ mod oneshot;
 mod packet_socket;
 mod paths;
 mod payload;
+mod send_paths;
 mod shapes;
 mod sharing;
 mod text;
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         sharing::CASES,
         paths::CASES,
         payload::CASES,
+        send_paths::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,
