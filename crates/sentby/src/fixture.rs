@@ -132,6 +132,7 @@ impl Sample {
             ports: None,
             request,
             len: Some(84),
+            segment: None,
         }
     }
 

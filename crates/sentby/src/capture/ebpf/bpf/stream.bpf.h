@@ -30,6 +30,8 @@ struct stream {
 	u32 remaining;	/* bytes of the present request still to be captured */
 	u32 state;	/* of the table: a beginning that is not told yet */
 	u32 rule;	/* of the present request */
+	u32 hash;	/* see is_of() */
+	u32 pad;
 };
 
 struct {
@@ -102,18 +104,20 @@ static __always_inline bool is_until(const struct view *v, u32 end, u32 rule)
 	return last == until;
 }
 
-static __always_inline struct stream *stream_of(u64 sk, u64 inode, u32 seq)
+static __always_inline struct stream *stream_of(struct sock *sk, u64 inode, u32 seq)
 {
-	struct stream *known = bpf_map_lookup_elem(&streams, &sk);
+	u64 key = (u64)sk;
+	struct stream *known = bpf_map_lookup_elem(&streams, &key);
 	struct stream fresh = {};
 
-	if (known && known->inode == inode)
+	if (known && is_of(known->inode, known->hash, sk, inode))
 		return known;
 	fresh.inode = inode;
 	fresh.expect = seq;
-	if (bpf_map_update_elem(&streams, &sk, &fresh, BPF_ANY))
+	fresh.hash = READ(sk, __sk_common.skc_hash);
+	if (bpf_map_update_elem(&streams, &key, &fresh, BPF_ANY))
 		return NULL;
-	return bpf_map_lookup_elem(&streams, &sk);
+	return bpf_map_lookup_elem(&streams, &key);
 }
 
 /* New bytes of a stream: n of them at an offset of the packet. */
@@ -167,7 +171,7 @@ static __always_inline bool segment_wanted(const struct view *v, const struct pa
 	n = end - at;
 	/* Data in a SYN (TCP Fast Open, RFC 7413) comes after its own number. */
 	seq = bpf_ntohl(*(u32 *)(h + 4)) + !!(h[13] & TCP_SYN);
-	s = stream_of((u64)sk, inode, seq);
+	s = stream_of(sk, inode, seq);
 	if (!s)
 		return false;
 	ahead = seq - s->expect;
