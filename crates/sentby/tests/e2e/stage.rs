@@ -10,6 +10,7 @@ use crate::topology::{A6, B4, B6, Pair};
 use crate::tracer::Tracer;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// A web server on port 80 of every address; answers anything, keeps connections, and
 /// says what it got from whom, which is what events are held against.
@@ -21,8 +22,13 @@ class H(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         address, port = self.client_address[0].removeprefix("::ffff:"), self.client_address[1]
         print(f"got {address} {port} {self.command} {self.path.split('?')[0]}\n", end="", flush=True)
+        if self.command == "CONNECT":  # what is in the tunnel is ours to answer, too
+            self.send_response(200)
+            return self.end_headers()
         self.send_response(404 if "missing" in self.path else 200)
         self.send_header("Content-Length", "2")
+        if (self.headers.get("Connection") or "").lower() == "keep-alive":  # of HTTP/1.0
+            self.send_header("Connection", "keep-alive")
         self.end_headers()
         self.wfile.write(b"ok")
     do_GET = do_HEAD = do_POST = do_PUT = do_FROB = do_CONNECT = answer
@@ -96,18 +102,24 @@ impl Stage {
 
     /// Stops sentby; what was sent out of a, or with the server's answers also out of b.
     pub fn events(self, ctx: &Ctx) -> Result<Vec<Event>> {
+        let (events, said) = self.events_and_said(ctx)?;
+        as_received(&events, &said)?;
+        Ok(events)
+    }
+
+    /// As [`Stage::events`], with what the server said, for others to compare.
+    pub fn events_and_said(self, ctx: &Ctx) -> Result<(Vec<Event>, String)> {
         let spaces = [&self.pair.a, &self.pair.b];
         let trace = self.tracer.stop()?;
         ensure!(trace.ledger.lost == 0, "{} lost", trace.ledger.lost);
-        let events: Vec<Event> = trace.within(&spaces).into_iter().cloned().collect();
+        let events = trace.within(&spaces).into_iter().cloned().collect();
         let server = self.server.interrupt(ctx.secs(10))?;
-        as_received(&events, &server.text())?;
-        Ok(events)
+        Ok((events, server.text()))
     }
 }
 
 /// Each request that the server says it got is one event, from that address and port.
-fn as_received(events: &[Event], said: &str) -> Result<()> {
+pub fn as_received(events: &[Event], said: &str) -> Result<()> {
     let mut got: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("got ")).collect();
     if got.is_empty() {
         return Ok(());
@@ -177,4 +189,23 @@ pub fn python(ctx: &Ctx, stage: &Stage, script: &str) -> Result<Done> {
     let done = run(ctx, stage, "python3", &["-c", &script])?;
     ensure!(done.status.success(), "the client failed: {}", done.errors());
     Ok(done)
+}
+
+/// One of our own senders that needs no compiler, as it stands in the source tree.
+pub fn source(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders")).join(name)
+}
+
+/// Our client in Go: built when it is first needed, and when it has changed.
+pub fn go_client(ctx: &Ctx) -> Result<PathBuf> {
+    let (source, binary) = (source("get.go"), ctx.env.senders.join("get-go"));
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified());
+    if modified(&binary).is_ok_and(|built| modified(&source).is_ok_and(|s| built >= s)) {
+        return Ok(binary);
+    }
+    let cache = ctx.env.senders.with_file_name("go-cache");
+    let go = ctx.tool("go")?.args(["build", "-o"]).arg(&binary).arg(source);
+    let go = go.env("GOCACHE", cache).env("GO111MODULE", "off").env("GOTOOLCHAIN", "local");
+    go.run(ctx.secs(200)).context("build tests/senders/get.go")?;
+    Ok(binary)
 }

@@ -6,6 +6,7 @@ mod errors;
 mod filters;
 mod flood;
 mod hostile;
+mod http_clients;
 mod identity;
 mod leftovers;
 mod lifecycle;
@@ -17,6 +18,7 @@ mod send_paths;
 mod shapes;
 mod sharing;
 mod text;
+mod tls_clients;
 
 use crate::ctx::Case;
 
@@ -31,6 +33,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         paths::CASES,
         payload::CASES,
         send_paths::CASES,
+        http_clients::CASES,
+        tls_clients::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,
