@@ -156,6 +156,9 @@ pub struct Capture {
     pub bytes: Range<usize>,
     /// Length of the whole packet in bytes, from the IP header on.
     pub len: Option<u32>,
+    /// Bytes that each of its datagrams carries, where one send holds several
+    /// (UDP_SEGMENT) and the device cuts them.
+    pub segment: Option<u32>,
 }
 
 /// An ancestor of a process.

@@ -136,6 +136,7 @@ impl Sample {
             dst_name: None,
             request,
             len: Some(84),
+            segment: None,
         }
     }
 

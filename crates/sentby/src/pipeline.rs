@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 use wire::transport::{Segment, flag};
-use wire::{Next, Request};
+use wire::{Next, Packet, Request};
 
 /// The longest time a stop request goes unnoticed.
 const NOTICE: Duration = Duration::from_millis(20);
@@ -145,8 +145,8 @@ impl Pipeline<'_> {
             return Ok(());
         };
         let ends = Ends::of(&packet);
-        match (capture.wanted, wire::transport::tcp(&packet)) {
-            (Wanted::Payload { begins, opens }, Some(segment)) => {
+        match (capture.wanted, wire::transport::tcp(&packet), capture.segment) {
+            (Wanted::Payload { begins, opens }, Some(segment), _) => {
                 self.ledger.parts += 1;
                 if opens && let Some(request) = asked::decode(&self.asked, &packet) {
                     self.ledger.parts -= 1;
@@ -154,7 +154,11 @@ impl Pipeline<'_> {
                 }
                 self.segment(capture, ends, &segment, begins)
             }
-            (wanted, _) => match asked::decode(&self.asked, &packet) {
+            (Wanted::Payload { .. }, None, Some(size)) => {
+                self.ledger.parts += 1;
+                self.datagrams(capture, ends, &packet, size)
+            }
+            (wanted, ..) => match asked::decode(&self.asked, &packet) {
                 Some(request) => self.packet(capture, ends, &request, bytes),
                 // It only began like a request.
                 None if wanted != Wanted::Packet => {
@@ -208,6 +212,27 @@ impl Pipeline<'_> {
         request.protocol.conclude(&mut request, &outcome);
         self.ledger.parts -= 1;
         self.request(capture, Ends::of(&packet), &request)
+    }
+
+    /// One send that the device cuts into several datagrams (UDP_SEGMENT).
+    fn datagrams(
+        &mut self,
+        capture: &Capture,
+        ends: Ends,
+        packet: &Packet<'_>,
+        size: u32,
+    ) -> io::Result<()> {
+        let mut own = capture.clone();
+        for payload in wire::transport::datagrams(packet, size as usize) {
+            let len = packet.header_len + payload.len() as u32;
+            own.len = Some(len);
+            let datagram = Packet { payload: &payload, ip_len: Some(len), ..packet.clone() };
+            if let Some(request) = asked::decode(&self.asked, &datagram) {
+                self.ledger.parts -= 1;
+                self.request(&own, ends, &request)?;
+            }
+        }
+        Ok(())
     }
 
     fn undecodable(&mut self) {

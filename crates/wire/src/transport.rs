@@ -89,11 +89,40 @@ pub fn udp<'a>(packet: &Packet<'a>) -> Option<Datagram<'a>> {
     })
 }
 
+/// The payloads of the packets that a device makes of one send (Linux's UDP_SEGMENT):
+/// each a UDP header, and `size` bytes of what is carried; the last one may have fewer.
+pub fn datagrams<'a>(packet: &Packet<'a>, size: usize) -> impl Iterator<Item = Vec<u8>> + 'a {
+    let header = packet.payload.first_chunk::<4>();
+    let carried = udp(packet).map(|datagram| datagram.payload).unwrap_or_default();
+    carried.chunks(size.max(1)).filter_map(move |part| {
+        let len = u16::try_from(8 + part.len()).ok()?.to_be_bytes();
+        Some([header?.as_slice(), &len, &[0; 2], part].concat())
+    })
+}
+
 /// The ports of a packet, where they were captured and its transport begins with both:
 /// TCP, UDP, DCCP, SCTP, UDP-Lite.
 pub fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
     match packet.protocol {
         TCP | UDP | 33 | 132 | 136 => Some((be16(packet.payload, 0)?, be16(packet.payload, 2)?)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Layer, parse};
+
+    #[test]
+    fn one_send_is_cut_as_the_device_cuts_it() {
+        let ip = [0x45, 0, 0, 33, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        let bytes = [&ip[..], &[0x9c, 0xb8, 0, 53, 0, 13, 1, 2], b"abcde"].concat();
+        let packet = parse(Layer::Ip, &bytes).expect("a packet");
+        let cut = |size| datagrams(&packet, size).collect::<Vec<_>>();
+        let datagram = |len, data: &[u8]| [&[0x9c, 0xb8, 0, 53, 0, len, 0, 0], data].concat();
+        assert_eq!(cut(2), [datagram(10, b"ab"), datagram(10, b"cd"), datagram(9, b"e")]);
+        assert_eq!(cut(9), [datagram(13, b"abcde")]);
+        assert_eq!(cut(0).len(), 5, "a size that no kernel gives");
     }
 }

@@ -23,6 +23,8 @@ pub struct Env {
     pub scale: f64,
     /// Factor on time limits (`SENTBY_E2E_SLOW`).
     pub slow: f64,
+    /// Nothing that takes minutes on an emulated CPU (`SENTBY_E2E_LIGHT`).
+    pub light: bool,
     /// A missing tool fails a trial instead of skipping it (`SENTBY_E2E_STRICT`).
     pub strict: bool,
     /// The name of this run.
@@ -92,6 +94,8 @@ pub struct Case {
     pub sees: &'static [&'static str],
     /// Programs that must be installed.
     pub tools: &'static [&'static str],
+    /// Whether its programs take minutes on an emulated CPU.
+    pub heavy: bool,
     /// Runs it.
     pub run: fn(&Ctx) -> Result<()>,
 }
@@ -99,7 +103,7 @@ pub struct Case {
 impl Case {
     /// A case that runs with each hook that sees processes.
     pub const fn new(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Self {
-        Case { name, hooks: Hooks::Each, sees: &["process"], tools: &[], run }
+        Case { name, hooks: Hooks::Each, sees: &["process"], tools: &[], heavy: false, run }
     }
 
     /// Chooses the hooks.
@@ -111,6 +115,12 @@ impl Case {
     /// Names what the hook must see.
     pub const fn sees(mut self, sees: &'static [&'static str]) -> Self {
         self.sees = sees;
+        self
+    }
+
+    /// Leaves it out where CPUs are slow (`SENTBY_E2E_LIGHT`).
+    pub const fn heavy(mut self) -> Self {
+        self.heavy = true;
         self
     }
 

@@ -14,6 +14,7 @@
 //! | `SENTBY_E2E_SLOW` | factor on time limits |
 //! | `SENTBY_E2E_SPREAD` | a number N: each case with one hook only, the N-th in turn (guests) |
 //! | `SENTBY_E2E_SENDERS` | folder of senders built elsewhere |
+//! | `SENTBY_E2E_LIGHT` | 1: no programs that take minutes on an emulated CPU (guests) |
 //! | `SENTBY_E2E_STRICT` | 1: a missing tool fails instead of skipping |
 //!
 //! A trial that cannot run says why, in its own line and again at the end.
@@ -29,6 +30,7 @@ mod netns;
 mod pid1;
 mod proc;
 mod senders;
+mod stage;
 mod topology;
 mod tracer;
 mod turn;
@@ -100,6 +102,7 @@ fn environment(strict: bool) -> Result<Env> {
         senders: senders::build()?,
         scale: factor("SENTBY_E2E_SCALE")?,
         slow: factor("SENTBY_E2E_SLOW")?,
+        light: std::env::var_os("SENTBY_E2E_LIGHT").is_some_and(|v| v == "1"),
         strict,
         tag: netns::run_tag(),
     })
@@ -209,6 +212,9 @@ fn trial(env: &'static Env, case: &'static Case, hook: Hook, skipped: Skipped) -
 }
 
 fn can_run(ctx: &Ctx, case: &Case) -> Result<()> {
+    if case.heavy && ctx.env.light {
+        return Err(ctx::skip("takes minutes on an emulated CPU"));
+    }
     for what in case.sees {
         if !ctx.hook.sees(&ctx.env.doctor, what) {
             return Err(ctx::skip(format!("{} does not see: {what}", ctx.hook)));

@@ -277,6 +277,24 @@ impl Proc {
         }
     }
 
+    /// Waits until its network namespace has a TCP socket that listens on `port`.
+    pub fn await_listening(&mut self, port: u16, limit: Duration) -> Result<()> {
+        // sport 0.0.0.0 or ::, no peer, state LISTEN (proc_pid_net(5)).
+        let socket = format!("0:{port:04X} ");
+        let found = poll(limit, || {
+            if let Some(status) = self.try_wait()? {
+                bail!("{} ended ({status}): {}", self.name(), self.stderr());
+            }
+            let listens = ["tcp", "tcp6"].iter().any(|table| {
+                let table = format!("/proc/{}/net/{table}", self.child.id());
+                let sockets = std::fs::read_to_string(table).unwrap_or_default();
+                sockets.lines().any(|l| l.contains(&socket) && l.contains(" 0A "))
+            });
+            Ok(listens.then_some(()))
+        })?;
+        found.with_context(|| format!("{} does not listen on {port}", self.name()))
+    }
+
     /// Says a line and waits for the answer that holds `word`.
     pub fn ask(&mut self, line: &str, word: &str, limit: Duration) -> Result<()> {
         self.say(line)?;

@@ -16,22 +16,21 @@ pub fn build() -> Result<PathBuf> {
         return Ok(ready);
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("senders");
-    let Ok(sources) = std::fs::read_dir(SOURCES) else {
+    let Ok(entries) = std::fs::read_dir(SOURCES) else {
         // Run without the source tree: what was built must do.
         ensure!(target.is_dir(), "neither {SOURCES} nor {} is here", target.display());
         return Ok(target);
     };
     std::fs::create_dir_all(&target)?;
-    let header = modified(&Path::new(SOURCES).join("common.h"))?;
-    for source in sources {
-        let source = source?.path();
-        if source.extension().is_none_or(|e| e != "c") {
-            continue;
-        }
+    let files: Vec<PathBuf> = entries.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
+    let of_kind = |kind| files.iter().filter(move |f| f.extension().is_some_and(|e| e == kind));
+    let headers: Vec<SystemTime> = of_kind("h").map(|h| modified(h)).collect::<Result<_>>()?;
+    let header = headers.into_iter().max().context("no header")?;
+    for source in of_kind("c") {
         let binary = target.join(source.file_stem().context("a name")?);
-        let fresh = modified(&source)?.max(header);
+        let fresh = modified(source)?.max(header);
         if !modified(&binary).is_ok_and(|built| built >= fresh) {
-            compile(&source, &binary)?;
+            compile(source, &binary)?;
         }
     }
     Ok(target)

@@ -124,6 +124,7 @@ fn packet(
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
         len: Some(r.len),
+        segment: (r.segment != 0).then_some(r.segment),
     })
 }
 

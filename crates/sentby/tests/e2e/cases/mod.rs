@@ -7,6 +7,7 @@ mod errors;
 mod filters;
 mod flood;
 mod hostile;
+mod http_clients;
 mod identity;
 mod leftovers;
 mod lifecycle;
@@ -15,9 +16,11 @@ mod oneshot;
 mod packet_socket;
 mod paths;
 mod payload;
+mod send_paths;
 mod shapes;
 mod sharing;
 mod text;
+mod tls_clients;
 
 use crate::ctx::Case;
 
@@ -33,6 +36,9 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         payload::CASES,
         connect::CASES,
         names::CASES,
+        send_paths::CASES,
+        http_clients::CASES,
+        tls_clients::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,

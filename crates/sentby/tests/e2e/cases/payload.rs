@@ -3,12 +3,9 @@
 use crate::check::{self, Who};
 use crate::ctx::{Case, Ctx, Hooks};
 use crate::event::Event;
-use crate::netns::Netns;
-use crate::proc::{Done, Proc};
+use crate::stage::{SERVER, Stage, all_by, expect, lines, python, run, serve, text};
 use crate::topology::{A4, A6, B4, Pair};
-use crate::tracer::Tracer;
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 pub const CASES: &[Case] = &[
     case("http_curl", http_curl, &["curl", "python3"]),
@@ -35,126 +32,6 @@ const fn case(
     tools: &'static [&'static str],
 ) -> Case {
     Case::new(name, run).hooks(Hooks::Auto).tools(tools)
-}
-
-/// A web server on port 80 of every address; answers anything, keeps connections.
-const SERVER: &str = r#"
-import http.server, socket, socketserver
-class H(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def answer(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(404 if "missing" in self.path else 200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-    do_GET = do_POST = do_PUT = do_FROB = do_CONNECT = answer
-    def log_message(self, *a): pass
-class S(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    address_family = socket.AF_INET6
-    daemon_threads = True
-    request_queue_size = 64
-s = S(("::", 80), H)
-print("ready", flush=True)
-s.serve_forever()
-"#;
-
-/// Takes whatever comes and answers nothing.
-const SINK: &str = r#"
-import socket, threading
-s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
-print("ready", flush=True)
-def swallow(c):
-    while c.recv(65536): pass
-while True: threading.Thread(target=swallow, args=(s.accept()[0],), daemon=True).start()
-"#;
-
-fn serve(ctx: &Ctx, ns: &Netns, script: &str) -> Result<Proc> {
-    let mut server = ctx.tool("python3")?.args(["-c", script]).in_ns(ns)?.spawn()?;
-    server.await_output("ready", ctx.secs(20))?;
-    Ok(server)
-}
-
-/// A server on b, and sentby.
-struct Stage {
-    pair: Pair,
-    server: Proc,
-    tracer: Tracer,
-}
-
-impl Stage {
-    fn new(ctx: &Ctx, protocol: &str, args: &[&str]) -> Result<Stage> {
-        Self::with(ctx, SERVER, protocol, args)
-    }
-
-    /// With a server that answers nothing.
-    fn sink(ctx: &Ctx, protocol: &str) -> Result<Stage> {
-        Self::with(ctx, SINK, protocol, &[])
-    }
-
-    fn with(ctx: &Ctx, script: &str, protocol: &str, args: &[&str]) -> Result<Stage> {
-        let pair = Pair::new(ctx)?;
-        let server = serve(ctx, &pair.b, script)?;
-        let tracer = ctx.tracing(protocol).args(args).start()?;
-        Ok(Stage { pair, server, tracer })
-    }
-
-    /// Stops sentby; what was sent out of a, or with the server's answers also out of b.
-    fn events(self, ctx: &Ctx) -> Result<Vec<Event>> {
-        let spaces = [&self.pair.a, &self.pair.b];
-        let trace = self.tracer.stop()?;
-        ensure!(trace.ledger.lost == 0, "{} lost", trace.ledger.lost);
-        let events = trace.within(&spaces).into_iter().cloned().collect();
-        self.server.interrupt(ctx.secs(10))?;
-        Ok(events)
-    }
-}
-
-fn text<'a>(event: &'a Event, field: &str) -> Option<&'a str> {
-    event.own.get(field).and_then(Value::as_str)
-}
-
-/// What every request line was, in order.
-fn lines(events: &[Event]) -> Vec<String> {
-    let part = |e: &Event, name| text(e, name).unwrap_or("-").to_owned();
-    events
-        .iter()
-        .map(|e| {
-            [part(e, "method"), part(e, "host"), part(e, "target"), part(e, "version")].join(" ")
-        })
-        .collect()
-}
-
-fn expect(events: &[Event], wanted: &[&str]) -> Result<()> {
-    let lines = lines(events);
-    ensure!(lines == wanted, "requests {lines:?}, wanted {wanted:?}");
-    Ok(())
-}
-
-/// All of them are `who`'s, over TCP to port 80 of b.
-fn all_by(events: &[Event], who: &Who, src: &str) -> Result<()> {
-    for event in events {
-        check::names(event, who)?;
-        ensure!(event.src.to_string() == src, "from {}", event.src);
-        ensure!(event.dport == Some(80) && event.sport.is_some(), "ports {:?}", event.dport);
-    }
-    Ok(())
-}
-
-fn run(ctx: &Ctx, stage: &Stage, tool: &str, args: &[&str]) -> Result<Done> {
-    client(ctx, &stage.pair.a, tool, args)
-}
-
-/// Runs a client to its end, however that is: not all get an answer they like.
-fn client(ctx: &Ctx, ns: &Netns, tool: &str, args: &[&str]) -> Result<Done> {
-    ctx.tool(tool)?.args(args).in_ns(ns)?.spawn()?.wait(ctx.secs(30))
-}
-
-fn python(ctx: &Ctx, stage: &Stage, script: &str) -> Result<Done> {
-    let script = format!("import os, socket, struct, sys, time\nB = ('{B4}', 80)\n{script}");
-    let done = run(ctx, stage, "python3", &["-c", &script])?;
-    ensure!(done.status.success(), "the client failed: {}", done.errors());
-    Ok(done)
 }
 
 fn http_curl(ctx: &Ctx) -> Result<()> {

@@ -157,6 +157,7 @@ struct net_device {
 };
 
 struct sock_common {
+	unsigned int skc_hash;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;

@@ -50,6 +50,7 @@ struct seen {
 	u32 evidence;
 	u32 len;
 	u32 want;		/* bytes to capture; 0: it is enough to know the sender */
+	u32 segment;		/* of the datagrams that the packet will be cut into */
 	u64 inode;
 	u64 time;
 	struct owner *owner;	/* of sk, when its sender is the running task */
@@ -209,6 +210,7 @@ static __always_inline void packet_emit_room(const struct view *v, const struct 
 	r->netns = seen->netns;
 	r->ifindex = seen->ifindex;
 	r->len = seen->len;
+	r->segment = seen->segment;
 	__builtin_memcpy(r->comm, s->comm, sizeof(r->comm));
 	__builtin_memcpy(r->ifname, seen->ifname, sizeof(r->ifname));
 	CLAMP_MIN1(n);

@@ -94,7 +94,7 @@ struct sentby_packet {
 	__u32 ifindex;
 	__u32 len;			/* of the packet, from the IP header on */
 	__u32 captured;			/* bytes that follow are valid up to here */
-	__u32 pad2;
+	__u32 segment;			/* UDP: bytes carried by each datagram it is cut into, 0: it is one */
 	char comm[SENTBY_COMM_LEN];
 	char ifname[SENTBY_IFNAME_LEN];
 	/* the packet follows, in the room that fits it */

@@ -21,6 +21,8 @@ struct owner {
 	u64 told;	/* when user space last knew the process, else 0; see process_tell() */
 	u32 told_exec;
 	u32 shared;
+	u32 hash;	/* of its connection: tells a socket that is closed */
+	u32 pad;
 };
 
 #define OWNERS_MAX	65536
@@ -91,6 +93,16 @@ static __always_inline u64 socket_inode(struct sock *sk)
 	return READ(both, vfs_inode.i_ino);
 }
 
+/*
+ * Whether what is kept for a socket's address is this socket's. A closed one has no
+ * inode any more, but still sends what waited and what got lost; its connection's hash
+ * tells it (0: it has none).
+ */
+static __always_inline bool is_of(u64 known, u32 hash, struct sock *sk, u64 inode)
+{
+	return known == inode || (!inode && hash && hash == READ(sk, __sk_common.skc_hash));
+}
+
 /* Not inline: rare, and the room it needs on the stack is for all that follows. */
 static __noinline int owner_write(u64 sk, u64 inode, const struct sender *s, u32 shared)
 {
@@ -99,6 +111,7 @@ static __noinline int owner_write(u64 sk, u64 inode, const struct sender *s, u32
 	if (!s)
 		return -1;
 	fresh.sender = *s;
+	fresh.hash = READ((struct sock *)sk, __sk_common.skc_hash);
 	return bpf_map_update_elem(&owners, &sk, &fresh, BPF_ANY);
 }
 
@@ -111,7 +124,7 @@ static __always_inline struct owner *owner_remember(struct sock *sk, u64 inode,
 {
 	u64 key = (u64)sk;
 	struct owner *known = bpf_map_lookup_elem(&owners, &key);
-	bool shared = known && known->inode == inode;
+	bool shared = known && is_of(known->inode, known->hash, sk, inode);
 
 	if (shared && known->sender.tgid == s->tgid && known->sender.start == s->start)
 		return known;
@@ -124,7 +137,7 @@ static __always_inline struct owner *owner_of(struct sock *sk, u64 inode)
 	u64 key = (u64)sk;
 	struct owner *known = bpf_map_lookup_elem(&owners, &key);
 
-	return known && known->inode == inode ? known : NULL;
+	return known && is_of(known->inode, known->hash, sk, inode) ? known : NULL;
 }
 
 #endif

@@ -88,6 +88,8 @@ int egress_cgroup(struct __sk_buff *ctx)
 		return 1;
 	seen.len = ctx->len;
 	seen.want = seen.len;
+	if (p.protocol == IPPROTO_UDP)
+		seen.segment = ctx->gso_size;
 	if (!protocol_wanted(p.protocol) && !carries_wanted(&v, &seen, &p))
 		return 1;
 	observe(&v, &seen, &p);
@@ -311,6 +313,7 @@ int open_sockets(struct bpf_iter__task_file *ctx)
 	sender_of((void *)launder(task), &owner.sender);
 	owner.sender.tid = 0;
 	owner.inode = socket_inode(sk);
+	owner.hash = READ(sk, __sk_common.skc_hash);
 	key = (u64)sk;
 	known = bpf_map_lookup_elem(&owners, &key);
 	if (known && known->inode == owner.inode) {

@@ -32,11 +32,12 @@ const ELLIPTIC_AND_FINITE: &[u16] = &[29, 23, 30, 25, 24, 256, 257, 258, 259, 26
 const OPENSSL_3_STOCK: &[Claim] =
     &[Is(Groups, &[ELLIPTIC_AND_FINITE]), Begins(Signatures, &[0x0403, 0x0503, 0x0603, ED25519])];
 
-/// GnuTLS offers signature schemes by strength, RSA first.
+/// GnuTLS offers signature schemes by strength, RSA first. libcurl switches session
+/// tickets off.
 const GNUTLS: &[Claim] = &[
     Grease(false),
     Is(Points, &[&[0]]),
-    Holds(Extensions, &[5, 10, 11, 13, 35, 65281]),
+    Holds(Extensions, &[5, 10, 11, 13, 65281]),
     Begins(Signatures, &[0x0401, 0x0809, 0x0804, 0x0403, ED25519]),
 ];
 const GNUTLS_STOCK: &[Claim] = &[
