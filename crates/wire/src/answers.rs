@@ -15,6 +15,12 @@ use crate::protocol::dns::name::Name;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+/// What events call the source of a name that a process's own query was answered with.
+pub const SOURCE: &str = "dns";
+
+/// What they call it where another process's was.
+pub const SOURCE_OTHER: &str = "dns-other";
+
 /// How many records of the answer section are looked at, and so how many addresses a
 /// response can name; more than fit a datagram without EDNS (RFC 1035 section 4.2.1).
 pub const MAX_RECORDS: usize = 64;

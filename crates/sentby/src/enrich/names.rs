@@ -7,7 +7,7 @@
 use super::lru::Lru;
 use crate::event::{DstName, ProcessKey};
 use std::net::IpAddr;
-use wire::answers::Answers;
+use wire::answers::{Answers, SOURCE, SOURCE_OTHER};
 
 /// Most addresses that are named, for one process each.
 const OWN_MAX: usize = 16 * 1024;
@@ -67,7 +67,7 @@ impl Names {
         for (address, ttl) in &answers.addresses {
             let place = Place { netns, address: *address };
             if let Some(key) = key {
-                self.own(key, place, &answers.name, "dns");
+                self.own(key, place, &answers.name, SOURCE);
             }
             let until = now + OTHERS_TIME.max(u64::from(*ttl) * NS_PER_S);
             self.other(place, &answers.name, now, until);
@@ -77,7 +77,7 @@ impl Names {
     /// Takes what a request called its destination. An answer is worth more.
     pub fn request(&mut self, key: ProcessKey, place: Place, source: &'static str, name: &[u8]) {
         let known = self.own.peek(&(key, place));
-        if known.is_none_or(|known| known.source != "dns" && *known.name != *name) {
+        if known.is_none_or(|known| known.source != SOURCE && *known.name != *name) {
             self.own(key, place, name, source);
         }
     }
@@ -93,14 +93,14 @@ impl Names {
         let own = key.and_then(|key| self.own.peek(&(key, place)));
         let request = request.map(|(source, name)| DstName { name, source });
         match own {
-            Some(own) if own.source == "dns" => return Some(own.shown()),
+            Some(own) if own.source == SOURCE => return Some(own.shown()),
             Some(own) => return request.or(Some(own.shown())),
             None if request.is_some() => return request,
             None => {}
         }
         let others = self.others.peek(&place)?;
         let fits = !others.several && others.until >= now;
-        fits.then_some(DstName { name: &others.name, source: "dns-other" })
+        fits.then_some(DstName { name: &others.name, source: SOURCE_OTHER })
     }
 
     fn own(&mut self, key: ProcessKey, place: Place, name: &[u8], source: &'static str) {

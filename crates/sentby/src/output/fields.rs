@@ -298,10 +298,7 @@ pub static FIELDS: &[Field] = &[
     Field {
         name: "dst_name_source",
         kind: Kind::Name,
-        doc: "Who called it so: `dns`, an answer to this process's own DNS query; `sni` or `host`, \
-              this or an earlier request of the process; `dns-other`, answers to other processes \
-              in the same network namespace, which agree on one name (a local resolver asks for \
-              others).",
+        doc: "Who called it so: see \"Names of destinations\".",
         get: |e| e.dst_name.map(|n| Value::Name(n.source)),
     },
     Field {

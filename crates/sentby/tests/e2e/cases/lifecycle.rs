@@ -1,7 +1,7 @@
 //! How it starts, how it ends, and what it says when.
 
 use crate::check::{self, Sent, Who};
-use crate::ctx::{Case, Ctx, Hooks};
+use crate::ctx::{Case, Ctx, Hook, Hooks};
 use crate::event::Event;
 use crate::proc::{Proc, poll};
 use crate::topology::{A4, B4, Pair};
@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case::new("shown_at_once", shown_at_once),
     Case::new("two_at_once", two_at_once),
     Case::new("small_buffer", small_buffer),
+    Case::new("loads_at_once", loads_at_once),
 ];
 
 fn flow(ctx: &Ctx, pair: &Pair) -> Result<Proc> {
@@ -182,4 +183,17 @@ fn small_buffer(ctx: &Ctx) -> Result<()> {
     let done = pair.a.run(ctx.sender("oneshot").args([B4, "105", "1"]), ctx.secs(10))?;
     let trace = tracer.stop()?;
     check::exactly(&trace.by(done.pid), &Who::of(&done), &Sent::echo(A4, B4), &[1])
+}
+
+/// No program is refused and tried again in another shape: that works too, but costs
+/// twice as much at every packet, and nobody would notice.
+fn loads_at_once(ctx: &Ctx) -> Result<()> {
+    let protocols: &[&str] = if ctx.hook == Hook::Auto { &["icmp", "all"] } else { &["icmp"] };
+    for protocol in protocols {
+        let trace = ctx.tracing(protocol).args(["-vv"]).start()?.stop()?;
+        let refused = trace.stderr.lines().find(|l| l.contains("BPF program load failed"));
+        ensure!(refused.is_none(), "{refused:?}");
+        ensure!(trace.stderr.contains("libbpf:"), "libbpf says nothing");
+    }
+    Ok(())
 }

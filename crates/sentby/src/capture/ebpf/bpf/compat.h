@@ -107,6 +107,12 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 	asm volatile("if %0 >= 1 goto +1\n\t%0 = 1" : "+r"(v))
 
 /*
+ * Memory that a helper writes a varying number of bytes to. Verifiers before 6.3
+ * (6715df8d5d24) want all of it to hold something already.
+ */
+#define BUFFER(name, n)	u8 name[n] = {}
+
+/*
  * Pointers that the verifier types (BTF pointers, ctx) reject arithmetic and
  * casts; read back from memory they are plain numbers.
  */

@@ -3,7 +3,7 @@
  * Reading the kernel's structures: by plain loads where the kernel has
  * bpf_rdonly_cast() (6.2, a35b9af4ec2c), else through a helper that costs some 25 ns
  * each time. Not with __ksym, which would make libbpf insist on the kernel's own BTF;
- * and not in global functions, which are not patched.
+ * and not in functions of their own (__noinline), which are not patched.
  */
 #ifndef SENTBY_DIRECT_H
 #define SENTBY_DIRECT_H

@@ -103,15 +103,17 @@ static __always_inline bool is_of(u64 known, u32 hash, struct sock *sk, u64 inod
 	return known == inode || (!inode && hash && hash == READ(sk, __sk_common.skc_hash));
 }
 
-/* Not inline: rare, and the room it needs on the stack is for all that follows. */
-static __noinline int owner_write(u64 sk, u64 inode, const struct sender *s, u32 shared)
+/*
+ * Not inline: rare, and the room it needs on the stack is for all that follows. So it
+ * must not READ(): see direct.bpf.h.
+ */
+static __noinline int owner_write(u64 sk, u64 inode, const struct sender *s, u32 shared, u32 hash)
 {
-	struct owner fresh = { .inode = inode, .shared = shared };
+	struct owner fresh = { .inode = inode, .shared = shared, .hash = hash };
 
 	if (!s)
 		return -1;
 	fresh.sender = *s;
-	fresh.hash = READ((struct sock *)sk, __sk_common.skc_hash);
 	return bpf_map_update_elem(&owners, &sk, &fresh, BPF_ANY);
 }
 
@@ -128,7 +130,7 @@ static __always_inline struct owner *owner_remember(struct sock *sk, u64 inode,
 
 	if (shared && known->sender.tgid == s->tgid && known->sender.start == s->start)
 		return known;
-	owner_write(key, inode, s, shared);
+	owner_write(key, inode, s, shared, READ(sk, __sk_common.skc_hash));
 	return shared ? bpf_map_lookup_elem(&owners, &key) : NULL;
 }
 

@@ -62,7 +62,7 @@ static __always_inline bool accepts(const volatile struct sentby_starts *starts,
 __noinline u32 follow(struct __sk_buff *ctx, u32 datagram, u32 state, u32 offset, u32 n)
 {
 	const volatile struct sentby_starts *starts = &stream_starts;
-	u8 look[LOOK];
+	BUFFER(look, LOOK);
 	u64 size = n;
 	u32 i;
 
