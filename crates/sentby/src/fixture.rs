@@ -136,7 +136,6 @@ impl Sample {
             dst_name: None,
             request,
             len: Some(84),
-            segment: None,
         }
     }
 
@@ -243,5 +242,6 @@ pub fn capture() -> Capture {
         layer: Layer::Ip,
         bytes: 0..0,
         len: Some(84),
+        segment: None,
     }
 }
