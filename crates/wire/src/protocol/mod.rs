@@ -8,6 +8,7 @@ mod http;
 mod icmp;
 mod tls;
 
+use crate::filter::FieldFilter;
 use crate::packet::Packet;
 use crate::start::Start;
 use std::borrow::Cow;
@@ -37,6 +38,11 @@ pub trait Protocol: Sync {
 
     /// What the user may switch on, beyond the fields' filters.
     fn switches(&self) -> &'static [Switch] {
+        &[]
+    }
+
+    /// By which fields requests can be chosen.
+    fn filters(&self) -> &'static [FieldFilter] {
         &[]
     }
 

@@ -3,6 +3,7 @@
 mod bystander;
 mod clients;
 mod errors;
+mod field_filters;
 mod filters;
 mod flood;
 mod hostile;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         paths::CASES,
         payload::CASES,
         filters::CASES,
+        field_filters::CASES,
         hostile::CASES,
         text::CASES,
         lifecycle::CASES,
