@@ -84,6 +84,18 @@ impl Procfs {
         Ok(process)
     }
 
+    /// Whether the process of this identity is still there.
+    pub fn is(&self, key: ProcessKey) -> bool {
+        self.verified(key).is_ok()
+    }
+
+    /// The last part of the path of a process's executable.
+    pub fn exe_name(&self, pid: u32) -> Option<Vec<u8>> {
+        let path = fs::read_link(self.path(pid, "exe")).ok()?.into_os_string().into_vec();
+        let name = path.rsplit(|b| *b == b'/').next()?;
+        Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+    }
+
     fn verified(&self, key: ProcessKey) -> Result<Stat, Silence> {
         let stat = self.stat(key.pid).ok_or(Silence::Gone)?;
         if stat.start_ticks == key.start_ticks { Ok(stat) } else { Err(Silence::Reused) }

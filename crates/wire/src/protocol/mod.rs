@@ -46,6 +46,12 @@ pub trait Protocol: Sync {
         &[]
     }
 
+    /// Whether what the sender's executable says about how it was built is worth knowing
+    /// beside such a request.
+    fn looks_into_programs(&self) -> bool {
+        false
+    }
+
     /// Decodes one packet; `None` when the packet does not belong to this protocol.
     fn decode<'a>(&'static self, packet: &Packet<'a>, on: Switches) -> Option<Request<'a>> {
         let _ = (packet, on);

@@ -253,6 +253,11 @@ impl Protocol for Tls {
         FILTERS
     }
 
+    /// Beside which library a hello looks like, which one the program is made with.
+    fn looks_into_programs(&self) -> bool {
+        true
+    }
+
     fn decode<'a>(&'static self, packet: &Packet<'a>, _: Switches) -> Option<Request<'a>> {
         let datagram = transport::udp(packet)?;
         let message = records::of_datagram(datagram.payload, Fault::short(packet))?;
