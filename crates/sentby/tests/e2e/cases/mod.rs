@@ -6,6 +6,7 @@ mod errors;
 mod field_filters;
 mod filters;
 mod flood;
+mod go_programs;
 mod hostile;
 mod identity;
 mod leftovers;
@@ -32,6 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         payload::CASES,
         filters::CASES,
         field_filters::CASES,
+        go_programs::CASES,
         hostile::CASES,
         text::CASES,
         lifecycle::CASES,
