@@ -143,6 +143,23 @@ fn a_protocol_without_the_option_has_nothing_that_is_wanted() {
     assert!(!shows("http dns --host example.com !x", query));
 }
 
+/// The whole filter asks all of them.
+#[test]
+fn they_are_part_of_the_filter() {
+    let mut sample = crate::fixture::Sample::ping();
+    sample.request = request("http host=a.example method=GET");
+    for (options, want) in [
+        (&["http --host a.example"][..], true),
+        (&["http --host b.example"], false),
+        (&["http --host a.example", "http --method POST"], false),
+    ] {
+        let fields = options.iter().map(|line| arg(line)).collect();
+        let args = super::super::FilterArgs { fields, ..Default::default() };
+        let filter = super::super::Filter::detached(&args).unwrap();
+        assert_eq!(filter.matches(&sample.event()), want, "{options:?}");
+    }
+}
+
 #[test]
 fn errors_say_what_why_and_what_to_do() {
     let long = "a".repeat(super::super::pattern::MAX_PATTERN + 1);
