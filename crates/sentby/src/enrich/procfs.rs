@@ -2,10 +2,10 @@
 
 use super::container;
 use crate::event::{Ancestor, MAX_ANCESTORS, NS_PER_TICK, Process, ProcessKey};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -134,7 +134,9 @@ impl Procfs {
         if let Ok(target) = fs::read_link(&exe) {
             let mut target = target.into_os_string().into_vec();
             // A file may really be called `x (deleted)`: then it still has a link.
-            let linked = fs::metadata(&exe).is_ok_and(|m| m.nlink() > 0);
+            // As far as the kernel knows: whoever serves the file may not answer (FUSE).
+            let known = statx(CWD, &exe, AtFlags::STATX_DONT_SYNC, StatxFlags::NLINK);
+            let linked = known.is_ok_and(|m| m.stx_nlink > 0);
             if !linked && target.ends_with(b" (deleted)") {
                 target.truncate(target.len() - b" (deleted)".len());
                 process.exe_deleted = true;

@@ -144,6 +144,10 @@ fn may_wait(procfs: &Procfs, pid: u32, mount: Option<u64>) -> bool {
     let lists = [procfs.path(pid, "mountinfo"), "/proc/self/mountinfo".into()];
     let kind =
         lists.into_iter().find_map(|list| kind_of(&read_limited(&list, MAX_MOUNTS).ok()?.0, mount));
+    may_wait_on(kind.as_deref())
+}
+
+fn may_wait_on(kind: Option<&[u8]>) -> bool {
     kind.is_none_or(|kind| kind == b"fuse" || kind.starts_with(b"fuse."))
 }
 
@@ -178,5 +182,9 @@ mod tests {
         assert_eq!(kind(368).as_deref(), Some("tmpfs"));
         assert_eq!((kind(3), kind(35)), (None, None));
         assert_eq!(kind_of(b"36 35 98:0 / /m rw", 36), None);
+        for (kind, wait) in [("ext4", false), ("fuse", true), ("fuse.sshfs", true)] {
+            assert_eq!(may_wait_on(Some(kind.as_bytes())), wait, "{kind}");
+        }
+        assert!(may_wait_on(None), "nobody lists it");
     }
 }

@@ -237,6 +237,8 @@ fn lengths_beyond_everything_are_nothing() {
         let blob = [&head, len].concat();
         assert_eq!(look_at(&WIDE.file(&blob, 0)), Found::Other);
     }
+    let cut = WIDE.pointers(b"go1.22.3", b"");
+    assert_eq!(look_at(&WIDE.file(&cut[..cut.len() - 4], 0)), Found::Other, "beyond the segment");
     let mut far = WIDE.pointers(b"go1.22.3", &framed(DESCRIPTION));
     far[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
     assert_eq!(look_at(&WIDE.file(&far, 0)), Found::Other);
