@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub const CASES: &[Case] = &[
     Case::new("go_programs", go_programs).hooks(Hooks::Auto).tools(&["go", "python3"]),
     Case::new("no_go_programs", no_go_programs).hooks(Hooks::Auto).tools(&["openssl", "python3"]),
+    Case::new("executable_not_served", not_served).hooks(Hooks::Auto).tools(&["go", "python3"]),
 ];
 
 /// Takes whatever comes and answers nothing: clients wait, and can be looked at.
@@ -29,13 +30,19 @@ const TOOL: &str = r#"
 package main
 
 import (
+	"bufio"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
 	"time"
 )
 
 func main() {
+	if len(os.Args) > 2 {
+		fmt.Println("up")
+		bufio.NewReader(os.Stdin).ReadString('\n')
+	}
 	if c, err := net.Dial("tcp", os.Args[1]); err == nil {
 		c.Write([]byte("GET /plain HTTP/1.1\r\nHost: plain.example\r\n\r\n"))
 	}
@@ -52,9 +59,20 @@ fn serve(ctx: &Ctx, ns: &Netns) -> Result<Proc> {
     Ok(sink)
 }
 
+/// Where programs are built, for all trials of this run: Go compiles its library once.
+fn workshop(ctx: &Ctx) -> Result<PathBuf> {
+    let dir = ctx.dir().parent().context("a folder of all trials")?.join("go");
+    if !dir.exists() {
+        std::fs::create_dir_all(dir.join("cmd/hello"))?;
+        std::fs::write(dir.join("go.mod"), format!("module {MODULE}\n\ngo 1.17\n"))?;
+        std::fs::write(dir.join("cmd/hello/main.go"), TOOL)?;
+    }
+    Ok(dir)
+}
+
 /// Runs Go with caches of its own: nothing of the user's is touched or fetched.
 fn go(ctx: &Ctx, args: &[&str]) -> Result<String> {
-    let dir = ctx.dir().join("go");
+    let dir = workshop(ctx)?;
     let script = "cd \"$0\" && exec env GOCACHE=\"$0/cache\" GOPATH=\"$0/path\" GOPROXY=off \
                   GOFLAGS=-mod=mod GOTOOLCHAIN=local CGO_ENABLED=0 go \"$@\"";
     let sh = ctx.tool("sh")?.args(["-c", script]).arg(&dir).args(args);
@@ -108,10 +126,6 @@ fn one<'e>(events: &'e [Event], protocol: &str) -> Result<&'e Event> {
 }
 
 fn go_programs(ctx: &Ctx) -> Result<()> {
-    let dir = ctx.dir().join("go");
-    std::fs::create_dir_all(dir.join("cmd/hello"))?;
-    std::fs::write(dir.join("go.mod"), format!("module {MODULE}\n\ngo 1.17\n"))?;
-    std::fs::write(dir.join("cmd/hello/main.go"), TOOL)?;
     let version = go(ctx, &["env", "GOVERSION"])?;
     let plain = build(ctx, "plain", &["-buildvcs=false"])?;
     let bare = without_sections(&plain)?;
@@ -157,5 +171,88 @@ fn no_go_programs(ctx: &Ctx) -> Result<()> {
         ensure!(hello.go.is_none(), "{}: {:?}", program.display(), hello.go);
         ensure!(hello.own["client"] != Value::from("go"), "{}: {}", program.display(), hello.own);
     }
+    Ok(())
+}
+
+/// A file system (FUSE) of one executable, `x`, in a mount namespace of its own. It runs
+/// that once, so that its pages are in memory, and again; then it stops answering, and
+/// lets it send.
+const UNSERVED: &str = r#"
+import ctypes, os, signal, struct, subprocess, sys
+exe, mnt, to = sys.argv[1:4]
+data = open(exe, 'rb').read()
+libc = ctypes.CDLL(None, use_errno=True)
+def call(result):
+    if result: sys.exit(os.strerror(ctypes.get_errno()))
+NEWNS, PRIVATE_ALL = 0x20000, 1 << 18 | 1 << 14
+call(libc.unshare(NEWNS)); call(libc.mount(None, b'/', None, PRIVATE_ALL, None))
+fd = os.open('/dev/fuse', os.O_RDWR)
+options = f'fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other'.encode()
+call(libc.mount(b'x', mnt.encode(), b'fuse', 0, options))
+silent = False
+def stop(*_): global silent; silent = True
+def attr(node):
+    mode, size = (0o40755, 0) if node == 1 else (0o100755, len(data))
+    return struct.pack('<6Q10I', node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+INIT, LOOKUP, GETATTR, OPEN, OPENDIR, READ = 26, 1, 3, 14, 27, 15
+KEEP_CACHE, NOENT, NOSYS = 2, -2, -38
+def serve():
+    while True:
+        request = os.read(fd, 1 << 17)
+        _, op, unique, node = struct.unpack_from('<IIQQ', request)
+        body, answer, error = request[40:], b'', 0
+        if op == INIT: answer = struct.pack('<IIIIHHIIHH', 7, 31, 65536, 0, 16, 12, 65536, 1, 0, 0) + bytes(28)
+        elif op == LOOKUP and body == b'x\0': answer = struct.pack('<4Q2I', 2, 1, 0, 0, 0, 0) + attr(2)
+        elif op == LOOKUP: error = NOENT
+        elif op == GETATTR: answer = struct.pack('<QII', 0, 0, 0) + attr(node)
+        elif op in (OPEN, OPENDIR): answer = struct.pack('<QII', 1, KEEP_CACHE, 0)
+        elif op == READ: at, size = struct.unpack_from('<8xQI', body); answer = data[at:at + size]
+        elif op not in (18, 25): error = NOSYS  # closing needs no answer to speak of
+        if op in (2, 42): continue  # FORGET has none
+        if not silent: os.write(fd, struct.pack('<IiQ', 16 + len(answer), error, unique) + answer)
+server = os.fork()
+if not server:
+    signal.signal(signal.SIGUSR1, stop)
+    serve()
+os.close(fd)
+pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+subprocess.run([mnt + '/x', to])
+x = subprocess.Popen([mnt + '/x', to, 'wait'], **pipes)
+x.stdout.readline()
+os.kill(server, signal.SIGUSR1)
+x.stdin.write(b'\n'); x.stdin.flush()
+print('silent', x.pid, flush=True)
+sys.stdin.readline()
+os.kill(server, signal.SIGKILL); x.kill()
+"#;
+
+/// A program whose file's system does not answer holds nobody up.
+fn not_served(ctx: &Ctx) -> Result<()> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err(crate::ctx::skip("no /dev/fuse"));
+    }
+    let plain = build(ctx, "plain", &["-buildvcs=false"])?;
+    let mount = ctx.dir().join("mnt");
+    std::fs::create_dir_all(&mount)?;
+    let (from, to, mount) =
+        (plain.display().to_string(), format!("{B4}:443"), mount.display().to_string());
+    let pair = Pair::new(ctx)?;
+    let _sink = serve(ctx, &pair.b)?;
+    let mut tracer = ctx.tracing("tls").start()?;
+    let script = ctx.tool("python3")?.args(["-c", UNSERVED, &from, &mount, &to]);
+    let mut unserved = script.in_ns(&pair.a)?.with_stdin().spawn()?;
+    unserved.await_output("silent", ctx.secs(30))?;
+    // It has sent once, and will again.
+    let of_x = |e: &Event| e.exe.as_deref().is_some_and(|exe| exe.ends_with("/x"));
+    tracer.await_events(2, ctx.secs(20), of_x)?;
+    let served = ctx.program(&plain).arg(&to).in_ns(&pair.a)?.spawn()?;
+    let pid = served.pid();
+    let shown = tracer.await_events(1, ctx.secs(10), |e| e.pid == Some(pid));
+    unserved.say("enough")?;
+    unserved.wait(ctx.secs(20))?;
+    shown.context("after a program that is not served")?;
+    let trace = tracer.stop()?;
+    ensure!(trace.events.iter().filter(|e| of_x(e)).all(|e| e.go.is_none()), "x was read");
+    ensure!(trace.by(pid).iter().all(|e| e.go.is_some()), "the other was not read");
     Ok(())
 }
