@@ -2,13 +2,13 @@
 
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
-use crate::filter::FilterArgs;
+use crate::filter::{FieldArg, FilterArgs};
 use crate::output::TimeStyle;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use wire::{PROTOCOLS, Protocol, Switch, Switches};
+use wire::{FieldFilter, PROTOCOLS, Protocol, Switch, Switches};
 
 /// Default size of the buffer between kernel and user space, in bytes: some 13,000
 /// packets, 60 ms of a ping flood on a fast machine.
@@ -196,7 +196,58 @@ fn trace(name: &'static str, about: &'static str) -> Command {
                 .help_heading("Protocols"),
         );
     }
+    for (option, owners) in filters() {
+        let own = owners.iter().any(|(owner, _)| name == "all" || *owner == name);
+        command = command.arg(
+            Arg::new(option)
+                .long(option)
+                .action(ArgAction::Append)
+                .hide(!own)
+                .value_name(owners[0].1.value)
+                .help(filter_help(name, &owners))
+                .help_heading("Fields (as above: often, and '!VALUE' excludes)"),
+        );
+    }
     command
+}
+
+/// An option over fields and the protocols that have it, each with what it means there.
+type Filters = (&'static str, Vec<(&'static str, &'static FieldFilter)>);
+
+fn filters() -> Vec<Filters> {
+    let mut all: Vec<Filters> = Vec::new();
+    for protocol in PROTOCOLS {
+        for filter in protocol.filters() {
+            let own = (protocol.name(), filter);
+            match all.iter_mut().find(|(known, _)| *known == filter.name) {
+                Some((_, owners)) => owners.push(own),
+                None => all.push((filter.name, vec![own])),
+            }
+        }
+    }
+    all
+}
+
+/// What an option means to the protocol that the help is about; if that has none or
+/// help is about all, to every one.
+fn filter_help(name: &str, owners: &[(&str, &'static FieldFilter)]) -> String {
+    match owners.iter().find(|(owner, _)| *owner == name) {
+        Some((_, filter)) => filter.doc.to_owned(),
+        None => {
+            let each = owners.iter().map(|(owner, filter)| format!("{} ({owner})", filter.doc));
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// What was given to options over fields.
+fn field_args(asked: &[Asked], matches: &ArgMatches) -> Vec<FieldArg> {
+    let given = |(name, owners): Filters| {
+        let values: Vec<String> = matches.get_many(name)?.cloned().collect();
+        let has = |a: &&Asked| owners.iter().any(|(owner, _)| *owner == a.protocol.name());
+        Some(FieldArg { name, values, of: asked.iter().filter(has).copied().collect() })
+    };
+    filters().into_iter().filter_map(given).collect()
 }
 
 /// Every switch by name, with the protocols that have it.
@@ -236,10 +287,12 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             Ok(Task::Launch(words.cloned().collect()))
         }
         first => {
-            let args = TraceArgs::from_arg_matches(matches)?;
+            let mut args = TraceArgs::from_arg_matches(matches)?;
             let asked = protocols(first, &args.more).into_iter();
             let asked = asked.map(|p| Asked { protocol: p, on: switched_on(p, matches) });
-            Ok(Task::Trace(asked.collect(), Box::new(args)))
+            let asked: Vec<_> = asked.collect();
+            args.filter.fields = field_args(&asked, matches);
+            Ok(Task::Trace(asked, Box::new(args)))
         }
     }
 }
@@ -315,6 +368,28 @@ mod tests {
         assert_eq!(protocols.len(), 1);
         assert_eq!(args.output.count, Some(3));
         assert_eq!(args.command, ["ping", "-c1", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn options_over_fields_come_from_the_protocols() {
+        let Ok(Task::Trace(_, args)) =
+            parsed(&["sentby", "http", "dns", "--host", "a", "--host", "!b", "--name=c"])
+        else {
+            panic!("not a trace");
+        };
+        let said: Vec<_> = args.filter.fields.iter().map(|f| (f.name, f.of.len())).collect();
+        assert_eq!(said, [("host", 1), ("name", 1)]);
+        assert_eq!(args.filter.fields[0].values, ["a", "!b"]);
+    }
+
+    #[test]
+    fn help_is_about_the_protocols_own_options() {
+        let help = |name: &'static str| trace(name, "").render_long_help().to_string();
+        let (icmp, dns, all) = (help("icmp"), help("dns"), help("all"));
+        assert!(icmp.contains("Type of message") && !icmp.contains("Type asked for"), "{icmp}");
+        assert!(!icmp.contains("--host") && !icmp.contains("--alpn"), "{icmp}");
+        assert!(dns.contains("Type asked for") && dns.contains("--name <GLOB>"), "{dns}");
+        assert!(all.contains("(icmp); Type asked for") && all.contains("--path <GLOB>"), "{all}");
     }
 
     #[test]

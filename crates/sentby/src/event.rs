@@ -4,6 +4,7 @@
 //! Absent is not zero: whatever a backend cannot know is `None` all the way to the
 //! output.
 
+use crate::enrich::GoBuild;
 use std::net::IpAddr;
 use std::ops::Range;
 use wire::{Ending, Layer, Packet, Request};
@@ -286,6 +287,8 @@ pub struct Event<'a> {
     pub container: Option<&'a str>,
     /// Where several processes hold the socket: all of them, and `key` is `None`.
     pub candidates: &'a [Candidate],
+    /// What the sender's executable says about how Go built it, for protocols that ask.
+    pub go: Option<&'a GoBuild>,
     /// Source address.
     pub src: IpAddr,
     /// Destination address.

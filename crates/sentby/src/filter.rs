@@ -9,15 +9,18 @@
 //! so that they may drop early; see [`crate::plan`].
 
 mod args;
+mod fields;
 mod local;
 mod parse;
 mod pattern;
 
 pub use args::FilterArgs;
+pub use fields::FieldArg;
 
 use crate::asked::Asked;
 use crate::event::{Event, Evidence, ProcessKey};
 use crate::plan::{AnyOf, Nets, Plan, Senders};
+use fields::Fields;
 use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
@@ -84,6 +87,7 @@ pub struct Filter {
     cgroups: Choice<Pattern>,
     units: Choice<Pattern>,
     containers: Choice<Pattern>,
+    fields: Vec<Fields>,
     children: bool,
     kernel: bool,
     forwarded: bool,
@@ -126,6 +130,7 @@ impl Filter {
             && self.users.admits(|u| user_matches(u, event))
             && self.process(event)
             && self.descent(event)
+            && self.fields.iter().all(|f| f.admit(event.request))
     }
 
     /// The kernel's own packets and passing ones are shown only on request.

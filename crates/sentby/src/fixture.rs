@@ -1,6 +1,7 @@
 //! What the tests of several modules share: a scratch directory, a protocol with a
 //! field of every kind, and an event to change.
 
+use crate::enrich::GoBuild;
 use crate::event::{
     Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Task, Wanted,
 };
@@ -101,6 +102,7 @@ pub struct Sample {
     pub unit: Option<String>,
     pub container: Option<String>,
     pub candidates: Vec<Candidate>,
+    pub go: Option<GoBuild>,
     pub src: IpAddr,
     pub dst: IpAddr,
     pub ports: Option<(u16, u16)>,
@@ -130,6 +132,7 @@ impl Sample {
             unit: None,
             container: None,
             candidates: Vec::new(),
+            go: None,
             src: "198.51.100.2".parse().unwrap(),
             dst: "192.0.2.7".parse().unwrap(),
             ports: None,
@@ -186,6 +189,12 @@ impl Sample {
             Candidate { key: ProcessKey { pid: 12, start_ticks: 1 }, comm: evil.to_vec() },
             Candidate { key: ProcessKey { pid: 34, start_ticks: 1 }, comm: b"b".to_vec() },
         ];
+        sample.go = Some(GoBuild {
+            version: evil.to_vec(),
+            path: Some(evil.to_vec()),
+            module: Some(evil.to_vec()),
+            module_version: Some(evil.to_vec()),
+        });
         sample.ports = Some((40_112, 80));
         sample.dst_name = Some(evil.to_vec());
         sample.request.set("name", Value::Name("fixed"));
@@ -210,6 +219,7 @@ impl Sample {
             unit: self.unit.as_deref(),
             container: self.container.as_deref(),
             candidates: &self.candidates,
+            go: self.go.as_ref(),
             src: self.src,
             dst: self.dst,
             sport: self.ports.map(|p| p.0),

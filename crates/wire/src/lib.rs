@@ -8,11 +8,13 @@
 
 pub mod answers;
 mod bytes;
+pub mod filter;
 pub mod packet;
 pub mod protocol;
 pub mod start;
 pub mod transport;
 
+pub use filter::{Compare, FieldFilter, Operand};
 pub use packet::{Layer, Packet};
 pub use protocol::{
     Ending, Fault, Field, Interest, Kind, Next, Outcome, PROTOCOLS, Progress, Protocol, Request,

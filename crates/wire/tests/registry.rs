@@ -5,7 +5,7 @@ mod common;
 use common::vectors;
 use std::collections::BTreeSet;
 use wire::protocol::by_name;
-use wire::{Interest, PROTOCOLS, Switches};
+use wire::{Compare, FieldFilter, Interest, PROTOCOLS, Switches};
 
 #[test]
 fn protocols_are_found_by_their_names() {
@@ -38,6 +38,45 @@ fn fields_are_unique_and_documented() {
             assert!(is_key(field.name), "{protocol:?}: {} is no key", field.name);
             assert!(field.doc.ends_with('.'), "{protocol:?}.{}: not a sentence", field.name);
             assert!(!field.doc.contains('\n'), "{protocol:?}.{}: more than one line", field.name);
+        }
+    }
+}
+
+/// Filters compare what there is, by options that can be typed.
+#[test]
+fn filters_are_over_declared_fields() {
+    for protocol in PROTOCOLS {
+        let filters = protocol.filters();
+        let names: BTreeSet<_> = filters.iter().map(|filter| filter.name).collect();
+        assert_eq!(names.len(), filters.len(), "{protocol:?}: two filters share a name");
+        for FieldFilter { name, value, doc, fields, compare, needs, .. } in filters {
+            assert!(is_key(&name.replace('-', "_")), "{protocol:?}: {name} is no option");
+            assert!(!value.is_empty() && !doc.is_empty() && !doc.ends_with('.'), "{name}: {doc}");
+            let declared = |field| protocol.fields().iter().any(|f| f.name == field);
+            assert!(
+                !fields.is_empty() && fields.iter().all(|f| declared(*f)),
+                "{name}: {fields:?}"
+            );
+            let switch = |needs| protocol.switches().iter().any(|s| s.name == needs);
+            assert!(needs.is_none_or(switch), "{name} needs {needs:?}");
+            if let Compare::Name { known, .. } = compare {
+                assert!(!known().is_empty(), "{name} knows no names");
+            }
+        }
+    }
+}
+
+/// Every filter finds something in the vectors: none compares what never occurs.
+#[test]
+fn every_filter_finds_something() {
+    let vectors = vectors();
+    for protocol in PROTOCOLS {
+        for filter in protocol.filters() {
+            let found = vectors.iter().any(|vector| {
+                let request = vector.request(*protocol);
+                request.is_some_and(|(request, _)| filter.any(&request, |_| true))
+            });
+            assert!(found, "{protocol:?}: --{} finds nothing", filter.name);
         }
     }
 }

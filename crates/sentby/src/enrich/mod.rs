@@ -7,20 +7,24 @@
 
 mod container;
 mod descendants;
+mod go;
 mod lru;
 mod names;
 mod procfs;
+mod programs;
 mod sockets;
 mod user;
 
 pub use container::SHORT_ID;
 pub use descendants::descendants;
+pub use go::GoBuild;
 pub use user::Users;
 
 use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
 pub use lru::Lru;
 use names::{Names, Place};
 use procfs::{Procfs, Silence};
+use programs::{FileId, Programs};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
 use wire::{Packet, Request, transport};
@@ -47,6 +51,8 @@ struct Entry {
     told: bool,
     /// When /proc was last asked.
     asked: Option<Instant>,
+    /// The file it runs, and when that was looked up.
+    program: Option<(Instant, Option<FileId>)>,
 }
 
 /// What enrichment could not do, by reason.
@@ -71,6 +77,7 @@ pub struct Enricher {
     processes: Lru<ProcessKey, Entry>,
     candidates: Vec<Candidate>,
     names: Names,
+    programs: Programs,
     counters: Counters,
 }
 
@@ -97,6 +104,7 @@ impl Enricher {
             processes: Lru::new(MAX_PROCESSES),
             candidates: Vec::new(),
             names: Names::new(),
+            programs: Programs::new(),
             counters: Counters::default(),
         }
     }
@@ -107,6 +115,7 @@ impl Enricher {
         let entry = entry(&mut self.processes, &mut self.counters, key);
         entry.told = facts.exe.is_some() || facts.argv.is_some();
         entry.asked = None;
+        entry.program = None;
         let old = std::mem::replace(&mut entry.process, facts);
         keep(&mut entry.process, old);
         entry.derive();
@@ -133,6 +142,8 @@ impl Enricher {
         if let Some(key) = key {
             self.complete(key, now);
         }
+        let program = key.filter(|_| request.protocol.looks_into_programs());
+        let program = program.and_then(|key| self.program(key, now));
         if let Some(local) = &mut self.local {
             local.users.refresh(now);
         }
@@ -162,6 +173,7 @@ impl Enricher {
             unit: entry.and_then(|e| e.unit.as_deref()),
             container: entry.and_then(|e| e.container.as_deref()),
             candidates: &self.candidates,
+            go: program.and_then(|id| self.programs.get(&id)),
             src: ends.src,
             dst: ends.dst,
             sport,
@@ -174,7 +186,8 @@ impl Enricher {
 
     /// Details that were lost, for [`crate::ledger::Ledger::details_lost`]: names and
     /// counts, zeros included.
-    pub fn counters(&self) -> [(&'static str, u64); 5] {
+    pub fn counters(&self) -> [(&'static str, u64); 8] {
+        let untold = self.programs.untold;
         let shortfall = self.local.as_ref().map(|l| l.sockets.shortfall).unwrap_or_default();
         [
             ("process-evicted", self.counters.evicted),
@@ -182,6 +195,9 @@ impl Enricher {
             ("pid-reused", self.counters.reused),
             ("socket-search-limited", shortfall.limited),
             ("socket-search-cut", shortfall.cut),
+            ("program-gone", untold.gone),
+            ("program-limited", untold.limited),
+            ("program-evicted", untold.evicted),
         ]
     }
 
@@ -206,6 +222,21 @@ impl Enricher {
                 (Evidence::Procfs, Some(key))
             }
             _ => (Evidence::Procfs, None),
+        }
+    }
+
+    /// The file that a process runs, as of a moment ago.
+    fn program(&mut self, key: ProcessKey, now: Instant) -> Option<FileId> {
+        let local = self.local.as_ref()?;
+        let entry = entry(&mut self.processes, &mut self.counters, key);
+        match entry.program {
+            Some((at, known)) if now.saturating_duration_since(at) < PROC_FRESH => known,
+            _ => {
+                let exe = entry.process.exe.as_deref();
+                let found = self.programs.find(&local.procfs, key, exe);
+                entry.program = Some((now, found));
+                found
+            }
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::container;
 use crate::event::{Ancestor, MAX_ANCESTORS, NS_PER_TICK, Process, ProcessKey};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -84,6 +84,18 @@ impl Procfs {
         Ok(process)
     }
 
+    /// Whether the process of this identity is still there.
+    pub fn is(&self, key: ProcessKey) -> bool {
+        self.verified(key).is_ok()
+    }
+
+    /// The last part of the path of a process's executable.
+    pub fn exe_name(&self, pid: u32) -> Option<Vec<u8>> {
+        let path = fs::read_link(self.path(pid, "exe")).ok()?.into_os_string().into_vec();
+        let name = path.rsplit(|b| *b == b'/').next()?;
+        Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+    }
+
     fn verified(&self, key: ProcessKey) -> Result<Stat, Silence> {
         let stat = self.stat(key.pid).ok_or(Silence::Gone)?;
         if stat.start_ticks == key.start_ticks { Ok(stat) } else { Err(Silence::Reused) }
@@ -122,7 +134,9 @@ impl Procfs {
         if let Ok(target) = fs::read_link(&exe) {
             let mut target = target.into_os_string().into_vec();
             // A file may really be called `x (deleted)`: then it still has a link.
-            let linked = fs::metadata(&exe).is_ok_and(|m| m.nlink() > 0);
+            // As far as the kernel knows: whoever serves the file may not answer (FUSE).
+            let known = statx(CWD, &exe, AtFlags::STATX_DONT_SYNC, StatxFlags::NLINK);
+            let linked = known.is_ok_and(|m| m.stx_nlink > 0);
             if !linked && target.ends_with(b" (deleted)") {
                 target.truncate(target.len() - b" (deleted)".len());
                 process.exe_deleted = true;

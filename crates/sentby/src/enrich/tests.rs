@@ -175,6 +175,77 @@ fn a_bystander_is_never_named() {
     }
 }
 
+/// What Go says in the executable of the sender of a request that asks for it.
+fn go_of(enricher: &mut Enricher, protocol: &'static dyn wire::Protocol) -> Option<String> {
+    let address = "192.0.2.1".parse().unwrap();
+    let ends = Ends { src: address, dst: address, ports: None };
+    let (capture, request) = (capture(), Request::new(protocol));
+    let event = enricher.event(&capture, ends, &request);
+    event.go.map(|go| String::from_utf8_lossy(&go.version).into_owned())
+}
+
+fn nosy() -> &'static dyn wire::Protocol {
+    *wire::PROTOCOLS.iter().find(|p| p.looks_into_programs()).unwrap()
+}
+
+/// The machine, whose process runs a program that Go built.
+fn with_go() -> Scratch {
+    let dir = machine();
+    dir.write("tool", &go::executable("go1.22.3"));
+    std::fs::remove_file(dir.path("4711/exe")).unwrap();
+    symlink(dir.path("tool"), dir.path("4711/exe")).unwrap();
+    dir
+}
+
+#[test]
+fn only_for_protocols_that_ask_is_the_executable_looked_into() {
+    let dir = with_go();
+    let mut enricher = enricher(&dir);
+    assert_eq!(go_of(&mut enricher, &Probe), None);
+    assert_eq!(go_of(&mut enricher, nosy()).as_deref(), Some("go1.22.3"));
+    assert_eq!(go_of(&mut Enricher::detached(), nosy()), None);
+    assert_eq!(lost(&enricher, "program-gone"), 0);
+}
+
+#[test]
+fn an_executable_is_read_once_and_again_when_it_changed() {
+    let dir = with_go();
+    let mut enricher = enricher(&dir);
+    assert_eq!(go_of(&mut enricher, nosy()).as_deref(), Some("go1.22.3"));
+    dir.write("tool", &go::executable("go1.22.33"));
+    assert_eq!(go_of(&mut enricher, nosy()).as_deref(), Some("go1.22.3"), "as of a moment ago");
+    // Another program: the process is looked at again.
+    enricher.learn(KEY, Process { exe: Some(b"/x/tool".to_vec()), ..Process::default() });
+    assert_eq!(go_of(&mut enricher, nosy()).as_deref(), Some("go1.22.33"));
+    enricher.learn(KEY, Process { exe: Some(b"/bin/sh".to_vec()), ..Process::default() });
+    assert_eq!(go_of(&mut enricher, nosy()), None, "the next program's, not the sender's");
+    assert_eq!(lost(&enricher, "program-gone"), 1);
+}
+
+#[test]
+fn what_cannot_be_looked_into_is_absent() {
+    let dir = with_go();
+    let replace = |target: &std::path::Path| {
+        std::fs::remove_file(dir.path("4711/exe")).unwrap();
+        symlink(target, dir.path("4711/exe")).unwrap();
+    };
+    // Nothing there, no file, and one that would wait for a writer.
+    for target in ["nothing", "4711", "fifo"] {
+        if target == "fifo" {
+            let fifo = (rustix::fs::CWD, dir.path("fifo"));
+            rustix::fs::mknodat(fifo.0, fifo.1, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                .unwrap();
+        }
+        replace(&dir.path(target));
+        let mut enricher = enricher(&dir);
+        assert_eq!(go_of(&mut enricher, nosy()), None, "{target}");
+        assert_eq!(lost(&enricher, "program-gone"), 1, "{target}");
+    }
+    replace(&dir.path("tool"));
+    dir.write("4711/stat", format!("4711 (ping) S 1 {}101 0", "0 ".repeat(17)).as_bytes());
+    assert_eq!(go_of(&mut enricher(&dir), nosy()), None, "another process has the pid");
+}
+
 #[test]
 fn what_is_kept_is_bounded_and_the_cost_counted() {
     let mut enricher = Enricher::detached();

@@ -1,5 +1,7 @@
 //! The filter's flags.
 
+use super::fields::FieldArg;
+
 /// Flags that choose events. A value of `!x` excludes x; a list `a,b` is either, `!a,b`
 /// is neither.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -60,6 +62,10 @@ pub struct FilterArgs {
     /// Container: the beginning of its id, or its name
     #[arg(long, value_name = "ID")]
     pub container: Vec<String>,
+
+    /// What was given to the options over fields: those come from the protocols.
+    #[arg(skip)]
+    pub fields: Vec<FieldArg>,
 
     /// Also what the kernel sends for itself (ICMP replies, resets, neighbours)
     #[arg(long)]

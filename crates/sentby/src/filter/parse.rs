@@ -1,5 +1,6 @@
 //! From flags to a filter. Every error is one line that names the flag and its value.
 
+use super::fields;
 use super::local::Lookup;
 use super::pattern::{Pattern, is_glob};
 use super::{Choice, Filter, FilterArgs, User};
@@ -12,7 +13,7 @@ use std::path::Path;
 const MAX_VALUES: usize = 1024;
 
 /// Most interface names listed in an error.
-const MAX_LISTED: usize = 12;
+pub(super) const MAX_LISTED: usize = 12;
 
 /// Units that run processes, and slices: what a unit's name may end in.
 const UNIT_SUFFIXES: [&str; 6] = ["service", "scope", "slice", "mount", "socket", "swap"];
@@ -34,6 +35,7 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         cgroups: texts("--cgroup", &args.cgroup, cgroup)?,
         units: texts("--unit", &args.unit, unit)?,
         containers: list("--container", &args.container, pattern)?,
+        fields: args.fields.iter().map(fields::read).collect::<Result<_>>()?,
         children: args.children,
         kernel: args.kernel,
         forwarded: args.forwarded,
@@ -45,13 +47,33 @@ fn name(value: &str) -> Result<Pattern> {
     pattern(&value.to_ascii_lowercase())
 }
 
-/// A flag whose values may be lists: `a,b` is either, `!a,b` is neither.
-fn list<T>(flag: &str, values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Choice<T>> {
-    choice(flag, values, |value| value.split(',').map(&parse).collect())
+/// A flag whose values may be lists: `a,b` is either, `!a,b` is neither. A comma inside
+/// of a glob's `{a,b}` is the glob's.
+pub(super) fn list<T>(
+    flag: &str,
+    values: &[String],
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<Choice<T>> {
+    choice(flag, values, |value| {
+        let mut depth = 0_usize;
+        let comma = |c: char| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        };
+        value.split(comma).map(&parse).collect()
+    })
 }
 
 /// A flag whose values may contain commas.
-fn texts<T>(flag: &str, values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Choice<T>> {
+pub(super) fn texts<T>(
+    flag: &str,
+    values: &[String],
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<Choice<T>> {
     choice(flag, values, |value| Ok(vec![parse(value)?]))
 }
 
@@ -78,7 +100,7 @@ fn choice<T>(
 }
 
 /// A value as a shell would need it, on one line.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     let mut out = String::new();
     crate::escape::word(value.as_bytes(), &mut out, crate::escape::MAX_TEXT);
     out
@@ -91,7 +113,7 @@ fn number(value: &str, what: &str) -> Result<u32> {
     number.with_context(|| format!("{} is not {what}, a number up to {}", shown(value), u32::MAX))
 }
 
-fn pattern(value: &str) -> Result<Pattern> {
+pub(super) fn pattern(value: &str) -> Result<Pattern> {
     Pattern::new(value).map_err(|why| {
         anyhow!("not a valid pattern: {why}; a backslash makes the next character plain")
     })

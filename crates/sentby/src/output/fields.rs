@@ -4,6 +4,7 @@
 //! and docs/events.md is generated from it. A protocol's own fields are declared by
 //! the protocol ([`wire::Protocol::fields`]).
 
+use crate::enrich::GoBuild;
 use crate::event::{Ancestor, Candidate, Event};
 use std::net::IpAddr;
 use wire::Fault;
@@ -31,6 +32,8 @@ pub enum Kind {
     Names,
     /// An array of objects `{"pid", "comm"}`.
     Processes,
+    /// An object `{"version", "path", "module", "module_version"}`.
+    Build,
 }
 
 impl Kind {
@@ -48,6 +51,7 @@ impl Kind {
             Kind::Numbers => "list of numbers",
             Kind::Names => "list of names",
             Kind::Processes => "list of processes",
+            Kind::Build => "build",
         }
     }
 }
@@ -77,6 +81,8 @@ pub enum Value<'e> {
     Faults(&'e [Fault]),
     /// See [`Kind::Processes`].
     Processes(&'e [Candidate]),
+    /// See [`Kind::Build`].
+    Build(&'e GoBuild),
 }
 
 /// A declared field of the envelope.
@@ -201,6 +207,13 @@ pub static FIELDS: &[Field] = &[
         kind: Kind::Flag,
         doc: "The executable was deleted or replaced while the process ran.",
         get: |e| e.process?.exe_deleted.then_some(Value::Flag),
+    },
+    Field {
+        name: "go",
+        kind: Kind::Build,
+        doc: "How Go built the executable, as it says itself; only beside requests for which that \
+              is evidence, and absent where the process had ended.",
+        get: |e| e.go.map(Value::Build),
     },
     Field {
         name: "cmdline",

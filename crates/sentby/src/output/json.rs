@@ -93,6 +93,20 @@ fn write_value(object: &mut Object<'_>, name: &str, value: Value<'_>) -> io::Res
             inner.close();
             Ok(())
         }),
+        Value::Build(build) => {
+            let mut inner = Object::open(out);
+            inner.text("version", &build.version)?;
+            let texts = [
+                ("path", &build.path),
+                ("module", &build.module),
+                ("module_version", &build.module_version),
+            ];
+            for (name, text) in texts {
+                text.as_ref().map_or(Ok(()), |text| inner.text(name, text))?;
+            }
+            inner.close();
+            Ok(())
+        }
         Value::Text(_) | Value::Joined(_) | Value::AncestorNames(_) => Ok(()),
     }
 }
@@ -342,6 +356,7 @@ mod tests {
         assert_eq!(event["probe"]["flag"], true);
         assert_eq!(event["faults"], serde_json::json!(["truncated", "bad-length"]));
         assert_eq!(event["candidates"][1], serde_json::json!({"pid": 34, "comm": "b"}));
+        assert_eq!(event["go"]["module_version_hex"], event["comm_hex"]);
         assert_eq!(event["ancestor_pids"], serde_json::json!([812, 1]));
     }
 
@@ -380,6 +395,7 @@ mod tests {
             Kind::Address => value.as_str().is_some_and(|a| a.parse::<std::net::IpAddr>().is_ok()),
             Kind::Texts | Kind::Names => all(Parsed::is_string),
             Kind::Numbers => all(Parsed::is_u64),
+            Kind::Build => value["version"].is_string(),
             Kind::Processes => all(|p| p["pid"].is_u64() && p["comm"].is_string()),
         }
     }

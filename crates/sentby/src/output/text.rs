@@ -8,7 +8,7 @@
 
 use super::time::Clock;
 use super::{Options, Output, TimeStyle};
-use crate::enrich::SHORT_ID;
+use crate::enrich::{GoBuild, SHORT_ID};
 use crate::escape::{self, ELLIPSIS, MAX_COMMAND_LINE, MAX_TEXT, Visible};
 use crate::event::{Event, Evidence};
 use std::fmt::{self, Write as _};
@@ -161,7 +161,9 @@ impl Printer {
             let mut visible = Visible::new(line, MAX_TEXT);
             event.request.protocol.describe(event.request, &mut visible)?;
             visible.finish();
-            event.request.faults.iter().try_for_each(|fault| write!(line, " ({})", fault.name()))
+            let mut faults = event.request.faults.iter();
+            faults.try_for_each(|fault| write!(line, " ({})", fault.name()))?;
+            event.go.map_or(Ok(()), |build| program(build, line))
         })?;
         self.cell(Column::Len, Color::Plain, |line| match event.len {
             Some(len) => write!(line, "len {len}"),
@@ -275,6 +277,17 @@ impl Printer {
     }
 }
 
+/// Which Go built the sender's program, and which program that is: `path@version`, as Go
+/// itself writes it.
+fn program(build: &GoBuild, line: &mut String) -> fmt::Result {
+    line.push(' ');
+    word(Some(&build.version), line)?;
+    let Some(path) = build.path.as_ref().or(build.module.as_ref()) else { return Ok(()) };
+    let version = build.module_version.as_deref().filter(|v| *v != b"(devel)");
+    line.push(' ');
+    word(Some(&version.map_or_else(|| path.clone(), |v| [path, v].join(&b'@'))), line)
+}
+
 /// A quoted word, or `-`.
 fn word(bytes: Option<&[u8]>, line: &mut String) -> fmt::Result {
     let Some(bytes) = bytes else { return line.write_char('-') };
@@ -361,6 +374,26 @@ mod tests {
         sample.container = Some("web-1".into());
         sample.unit = Some("ssh.service".into());
         assert!(words(&sample).contains(" unit=ssh.service container=web-1 pid_in_ns=7 "));
+    }
+
+    #[test]
+    fn which_go_built_the_program() {
+        let mut sample = Sample::ping();
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        let mut request = |build: GoBuild| {
+            sample.go = Some(build);
+            let line = words(&sample);
+            line[line.find("asks").unwrap()..line.find(" len").unwrap()].to_owned()
+        };
+        let go = || GoBuild { version: b"go1.22.3".to_vec(), ..GoBuild::default() };
+        assert_eq!(request(go()), "asks 7 go1.22.3");
+        let path = text("example.com/tool/cmd/x");
+        let devel = GoBuild { path: path.clone(), module_version: text("(devel)"), ..go() };
+        assert_eq!(request(devel), "asks 7 go1.22.3 example.com/tool/cmd/x");
+        let tagged = GoBuild { path, module_version: text("v1.2.3"), ..go() };
+        assert_eq!(request(tagged), "asks 7 go1.22.3 example.com/tool/cmd/x@v1.2.3");
+        let devel = GoBuild { version: b"devel go1.23-4d6 X:x".to_vec(), ..GoBuild::default() };
+        assert_eq!(request(devel), "asks 7 'devel go1.23-4d6 X:x'");
     }
 
     #[test]

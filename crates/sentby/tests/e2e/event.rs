@@ -27,6 +27,7 @@ pub struct Event {
     pub process_comm: Option<String>,
     pub exe: Option<String>,
     pub exe_hex: Option<String>,
+    pub go: Option<Value>,
     #[serde(default)]
     pub exe_deleted: bool,
     pub cmdline: Option<Vec<String>>,

@@ -14,6 +14,7 @@
 use super::{Fault, Value};
 use super::{Field, Interest, Kind, Next, Progress, Protocol, Request, Stream, Switch, Switches};
 use crate::bytes::be16;
+use crate::filter::{Compare, FieldFilter};
 use crate::packet::Packet;
 use crate::transport;
 use message::Question;
@@ -152,6 +153,22 @@ static FIELDS: &[Field] = &[
     },
 ];
 
+static FILTERS: &[FieldFilter] = &[
+    FieldFilter {
+        compare: Compare::Host,
+        ..FieldFilter::glob("name", "Name asked for, e.g. '*.example.com'", &["name", "names"])
+    },
+    FieldFilter {
+        value: "TYPE",
+        compare: Compare::Name { known: names::kinds, most: Some(65535), prefix: "TYPE" },
+        ..FieldFilter::glob(
+            "type",
+            "Type asked for, name or number, e.g. A,AAAA",
+            &["type", "type_number", "types"],
+        )
+    },
+];
+
 impl Protocol for Dns {
     fn name(&self) -> &'static str {
         "dns"
@@ -176,6 +193,10 @@ impl Protocol for Dns {
 
     fn switches(&self) -> &'static [Switch] {
         SWITCHES
+    }
+
+    fn filters(&self) -> &'static [FieldFilter] {
+        FILTERS
     }
 
     fn decode<'a>(&'static self, packet: &Packet<'a>, on: Switches) -> Option<Request<'a>> {

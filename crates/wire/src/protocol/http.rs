@@ -14,12 +14,14 @@ use super::{
     Fault, Field, Interest, Kind, Next, Progress, Protocol, Request, Stream, Switch, Switches,
     Value,
 };
+use crate::filter::FieldFilter;
 use crate::start::{Bytes, Start, Step};
 use std::borrow::Cow;
 use std::fmt;
 
 mod chunked;
 mod describe;
+mod filters;
 mod head;
 mod line;
 mod redact;
@@ -170,6 +172,10 @@ impl Protocol for Http {
 
     fn switches(&self) -> &'static [Switch] {
         SWITCHES
+    }
+
+    fn filters(&self) -> &'static [FieldFilter] {
+        filters::FILTERS
     }
 
     fn decode_stream<'a>(&'static self, stream: &Stream<'a>) -> Progress<'a> {

@@ -7,6 +7,7 @@
 
 use super::{Fault, Field, Interest, Kind, Protocol, Request, Switches, Value};
 use crate::bytes::{array, be16, be32};
+use crate::filter::{Compare, FieldFilter};
 use crate::packet::{self, Layer, Packet};
 use std::fmt;
 use std::net::IpAddr;
@@ -134,6 +135,16 @@ static FIELDS: &[Field] = &[
     },
 ];
 
+static FILTERS: &[FieldFilter] = &[FieldFilter {
+    value: "TYPE",
+    compare: Compare::Name { known: messages::names, most: Some(255), prefix: "" },
+    ..FieldFilter::glob(
+        "type",
+        "Type of message, name or number, e.g. echo-request",
+        &["type", "type_number"],
+    )
+}];
+
 impl Protocol for Icmp {
     fn name(&self) -> &'static str {
         "icmp"
@@ -149,6 +160,10 @@ impl Protocol for Icmp {
 
     fn interest(&self, _: Switches) -> Interest {
         Interest { ip_protocols: &[ICMPV4, ICMPV6], ..Interest::NONE }
+    }
+
+    fn filters(&self) -> &'static [FieldFilter] {
+        FILTERS
     }
 
     fn decode<'a>(&'static self, packet: &Packet<'a>, _: Switches) -> Option<Request<'a>> {

@@ -9,6 +9,7 @@ mod http;
 mod icmp;
 mod tls;
 
+use crate::filter::FieldFilter;
 use crate::packet::Packet;
 use crate::start::Start;
 use std::borrow::Cow;
@@ -40,6 +41,17 @@ pub trait Protocol: Sync {
     /// What the user may switch on, beyond the fields' filters.
     fn switches(&self) -> &'static [Switch] {
         &[]
+    }
+
+    /// By which fields requests can be chosen.
+    fn filters(&self) -> &'static [FieldFilter] {
+        &[]
+    }
+
+    /// Whether what the sender's executable says about how it was built is worth knowing
+    /// beside such a request.
+    fn looks_into_programs(&self) -> bool {
+        false
     }
 
     /// Decodes one packet; `None` when the packet does not belong to this protocol.

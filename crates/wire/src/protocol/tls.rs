@@ -12,6 +12,7 @@
 use super::{
     Fault, Field, Interest, Kind, Next, Progress, Protocol, Request, Stream, Switches, Value,
 };
+use crate::filter::{Compare, FieldFilter, not_a_host};
 use crate::packet::Packet;
 use crate::start::{Bytes, Start, Step};
 use crate::transport;
@@ -192,6 +193,45 @@ const DTLS_START: Start = &[
     CLIENT_HELLO,
 ];
 
+static FILTERS: &[FieldFilter] = &[
+    FieldFilter {
+        compare: Compare::Host,
+        refuse: not_a_host,
+        ..FieldFilter::glob("host", "Server name (SNI), e.g. '*.example.com'", &["sni"])
+    },
+    FieldFilter::glob("alpn", "A protocol offered, e.g. h2", &["alpn"]),
+    FieldFilter {
+        compare: Compare::AnyCase,
+        refuse: not_ja3,
+        ..FieldFilter::glob("ja3", "JA3 fingerprint, 32 hex digits", &["ja3"])
+    },
+    FieldFilter {
+        compare: Compare::AnyCase,
+        refuse: not_ja4,
+        ..FieldFilter::glob("ja4", "JA4 fingerprint, e.g. 't13d1516h2_*'", &["ja4"])
+    },
+    FieldFilter {
+        value: "NAME",
+        compare: Compare::Name { known: clients::names, most: None, prefix: "" },
+        ..FieldFilter::glob("client", "TLS library it looks like, e.g. go", &["client"])
+    },
+];
+
+/// Fingerprints are compared as they are shown.
+fn not_ja3(value: &str) -> Option<&'static str> {
+    let wild = value.contains(['*', '?', '[', '{']);
+    let hash = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
+    (!wild && !hash).then_some("a JA3 fingerprint is 32 hex digits; a part of it needs a *")
+}
+
+fn not_ja4(value: &str) -> Option<&'static str> {
+    let wild = value.contains(['*', '?', '[', '{']);
+    let parts: Vec<usize> = value.split('_').map(str::len).collect();
+    let why = "a JA4 fingerprint has 10, 12 and 12 characters, e.g. \
+               t13d1516h2_8daaf6152771_e5627efa2ab1; a part of it needs a *";
+    (!wild && parts != [10, 12, 12]).then_some(why)
+}
+
 impl Protocol for Tls {
     fn name(&self) -> &'static str {
         "tls"
@@ -207,6 +247,15 @@ impl Protocol for Tls {
 
     fn interest(&self, _: Switches) -> Interest {
         Interest { stream: &[TLS_START], datagram: &[DTLS_START], ..Interest::NONE }
+    }
+
+    fn filters(&self) -> &'static [FieldFilter] {
+        FILTERS
+    }
+
+    /// Beside which library a hello looks like, which one the program is made with.
+    fn looks_into_programs(&self) -> bool {
+        true
     }
 
     fn decode<'a>(&'static self, packet: &Packet<'a>, _: Switches) -> Option<Request<'a>> {

@@ -4,8 +4,10 @@ mod bystander;
 mod clients;
 mod connect;
 mod errors;
+mod field_filters;
 mod filters;
 mod flood;
+mod go_programs;
 mod hostile;
 mod http_clients;
 mod identity;
@@ -40,6 +42,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         http_clients::CASES,
         tls_clients::CASES,
         filters::CASES,
+        field_filters::CASES,
+        go_programs::CASES,
         hostile::CASES,
         text::CASES,
         lifecycle::CASES,

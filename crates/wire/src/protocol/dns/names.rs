@@ -58,6 +58,11 @@ pub(super) fn kind(number: u16) -> Option<&'static str> {
     })
 }
 
+/// The names of all types.
+pub(super) fn kinds() -> Vec<&'static str> {
+    (0..=u16::MAX).filter_map(kind).collect()
+}
+
 /// Classes; 254 is asked for in updates alone (RFC 2136 section 2.4).
 pub(super) fn class(number: u16) -> Option<&'static str> {
     Some(match number {

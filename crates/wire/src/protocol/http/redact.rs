@@ -24,7 +24,7 @@ pub(super) fn has_scheme(target: &[u8]) -> bool {
 }
 
 /// Where the authority of a whole URL begins.
-fn after_scheme(target: &[u8]) -> Option<usize> {
+pub(super) fn after_scheme(target: &[u8]) -> Option<usize> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
     let len = target.iter().take_while(|b| plain(b)).count();
     (len > 0 && target[len..].starts_with(b"://")).then_some(len + 3)

@@ -73,6 +73,11 @@ pub(super) fn find(version: u64, number: u8) -> Option<&'static Message> {
     messages.iter().find(|message| message.number == number)
 }
 
+/// The names of all types.
+pub(super) fn names() -> Vec<&'static str> {
+    V4.iter().chain(V6).map(|message| message.name).collect()
+}
+
 const REPLY: &str = "icmp-reply";
 const ERROR: &str = "icmp-error";
 const NEIGHBOUR: &str = "neighbour";

@@ -104,6 +104,14 @@ fn is_within(list: &[u16], order: &[u16]) -> bool {
     list.iter().all(|one| order.any(|next| next == one))
 }
 
+/// Every library there is a rule for.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = RULES.iter().copied().flatten().map(|rule| rule.client).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What a hello looks like.
 pub(super) struct Found {
     pub rule: &'static Rule,
