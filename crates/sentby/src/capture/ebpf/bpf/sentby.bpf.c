@@ -73,11 +73,12 @@ int egress_cgroup(struct __sk_buff *ctx)
 	}
 	if (parse(&v, &p) != 1)
 		return 1;
-	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
-		return 1;
 	seen.len = ctx->len;
 	seen.want = seen.len;
+	/* Before its sender is looked for: most of what is sent begins no request. */
 	if (!protocol_wanted(p.protocol) && !carries_wanted(&v, &seen, &p))
+		return 1;
+	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
 		return 1;
 	observe(&v, &seen, &p);
 	return 1;
