@@ -2,15 +2,17 @@
 // The load that the benches measure.
 //   load udp          to a port whose receiver never reads
 //   load icmp         echo requests through one raw socket
+//   load tcp SIZE     writes of so many bytes that begin no request, each sent at once
 //   load spawn COUNT  processes that send one echo request each
 //   load once ID      one of these
-// The first two read lines `PACKETS BURSTS PAUSE_MS`, and print for each burst the CPU
-// time of one packet in nanoseconds (on loopback that is all of it, also what hooks
+// The first three read lines `PACKETS BURSTS PAUSE_MS`, and print for each burst the CPU
+// time of one packet (write) in nanoseconds (on loopback that is all of it, also what hooks
 // add), then an empty line. One process for a whole bench: two are never equally fast.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/icmp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -100,7 +102,52 @@ static void send_packet(int fd, int icmp, uint16_t id, uint32_t seq)
 		die("send");
 }
 
-static void flood(int fd, int icmp)
+// One that is connected to a child, which throws away what comes.
+static int tcp_socket(void)
+{
+	int listener = socket(AF_INET, SOCK_STREAM, 0), sender = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(to);
+	int one = 1, fd;
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (listener < 0 || sender < 0 || bind(listener, (void *)&to, len) ||
+	    getsockname(listener, (void *)&to, &len) || listen(listener, 1) ||
+	    connect(sender, (void *)&to, len) ||
+	    setsockopt(sender, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    // Does not pace: what is written is sent by whom it is written.
+	    setsockopt(sender, IPPROTO_TCP, TCP_CONGESTION, "reno", 4))
+		die("TCP sockets");
+	fd = accept(listener, NULL, NULL);
+	if (fd < 0)
+		die("accept");
+	switch (fork()) {
+	case -1:
+		die("fork");
+	case 0:
+		close(sender);
+		// Without a copy (tcp(7)).
+		while (recv(fd, NULL, 1 << 20, MSG_TRUNC) > 0)
+			;
+		_exit(0);
+	}
+	close(fd);
+	close(listener);
+	return sender;
+}
+
+static void write_all(int fd, size_t size)
+{
+	static const char data[1 << 20];
+	ssize_t n;
+
+	for (size_t left = size; left; left -= (size_t)n) {
+		n = write(fd, data, left);
+		if (n < 0)
+			die("write");
+	}
+}
+
+static void flood(int fd, int icmp, size_t size)
 {
 	int count, bursts, ms;
 	uint32_t seq = 0;
@@ -112,7 +159,10 @@ static void flood(int fd, int icmp)
 			pause_ms(ms);
 			began = cpu_ns();
 			for (int i = 0; i < count; i++)
-				send_packet(fd, icmp, (uint16_t)getpid(), seq++);
+				if (size)
+					write_all(fd, size);
+				else
+					send_packet(fd, icmp, (uint16_t)getpid(), seq++);
 			printf("%.1f\n", (double)(cpu_ns() - began) / count);
 		}
 		printf("\n");
@@ -141,14 +191,16 @@ int main(int argc, char **argv)
 	int count = argc > 2 ? atoi(argv[2]) : 0;
 
 	if (!strcmp(what, "udp"))
-		flood(udp_socket(), 0);
+		flood(udp_socket(), 0, 0);
 	else if (!strcmp(what, "icmp"))
-		flood(icmp_socket(), 1);
+		flood(icmp_socket(), 1, 0);
+	else if (!strcmp(what, "tcp") && count > 0 && count <= 1 << 20)
+		flood(tcp_socket(), 0, (size_t)count);
 	else if (!strcmp(what, "spawn") && count)
 		spawn_all(count);
 	else if (!strcmp(what, "once"))
 		send_packet(icmp_socket(), 1, (uint16_t)count, 1);
 	else
-		return fprintf(stderr, "load udp|icmp, load spawn COUNT, load once ID\n"), 2;
+		return fprintf(stderr, "load udp|icmp, load tcp SIZE, load spawn COUNT, load once ID\n"), 2;
 	return 0;
 }

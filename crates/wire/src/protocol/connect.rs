@@ -8,6 +8,7 @@
 //! connect(2) sends nothing.
 
 use super::{Ending, Field, Interest, Kind, Outcome, Protocol, Request, Switches, Value};
+use crate::filter::{Compare, FieldFilter};
 use crate::packet::Packet;
 use crate::transport::{self, flag};
 use std::fmt;
@@ -44,6 +45,16 @@ static FIELDS: &[Field] = &[
     },
 ];
 
+static FILTERS: &[FieldFilter] = &[FieldFilter {
+    value: "OUTCOME",
+    compare: Compare::Name {
+        known: || Ending::ALL.map(Ending::name).to_vec(),
+        most: None,
+        prefix: "",
+    },
+    ..FieldFilter::glob("outcome", "How it ended, e.g. refused or '!established'", &["outcome"])
+}];
+
 impl Protocol for Connect {
     fn name(&self) -> &'static str {
         "connect"
@@ -55,6 +66,10 @@ impl Protocol for Connect {
 
     fn fields(&self) -> &'static [Field] {
         FIELDS
+    }
+
+    fn filters(&self) -> &'static [FieldFilter] {
+        FILTERS
     }
 
     fn interest(&self, _: Switches) -> Interest {

@@ -84,13 +84,14 @@ int egress_cgroup(struct __sk_buff *ctx)
 		return 1;
 	if (parse(&v, &p) != 1)
 		return 1;
-	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
-		return 1;
 	seen.len = ctx->len;
 	seen.want = seen.len;
 	if (p.protocol == IPPROTO_UDP)
 		seen.segment = ctx->gso_size;
+	/* Before its sender is looked for: most of what is sent begins no request. */
 	if (!protocol_wanted(p.protocol) && !carries_wanted(&v, &seen, &p))
+		return 1;
+	if (!answers_for(&seen, SENTBY_HOOK_CGROUP_SKB, skb_of(ctx), ctx))
 		return 1;
 	observe(&v, &seen, &p);
 	return 1;
