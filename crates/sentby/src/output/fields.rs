@@ -305,11 +305,11 @@ pub static FIELDS: &[Field] = &[
     Field {
         name: "dst_name",
         kind: Kind::Text,
-        doc: "A name of the destination; nothing is looked up, see `dst_name_source`.",
+        doc: "A name of the destination; nothing is looked up, see `dst_name_from`.",
         get: |e| e.dst_name.map(|n| Value::Text(n.name)),
     },
     Field {
-        name: "dst_name_source",
+        name: "dst_name_from",
         kind: Kind::Name,
         doc: "Who called it so: see \"Names of destinations\".",
         get: |e| e.dst_name.map(|n| Value::Name(n.source)),

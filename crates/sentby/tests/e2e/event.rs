@@ -45,7 +45,7 @@ pub struct Event {
     pub dst: IpAddr,
     pub dport: Option<u16>,
     pub dst_name: Option<String>,
-    pub dst_name_source: Option<String>,
+    pub dst_name_from: Option<String>,
     pub iface: Option<String>,
     pub len: Option<u32>,
     pub kernel_part: Option<String>,

@@ -103,7 +103,7 @@ impl Stage {
 
 fn name(event: &Event) -> String {
     let part = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    format!("{} {} {}", event.proto, part(&event.dst_name), part(&event.dst_name_source))
+    format!("{} {} {}", event.proto, part(&event.dst_name), part(&event.dst_name_from))
 }
 
 /// glibc's resolver in the client itself, over IPv4 and IPv6; then another process.
