@@ -378,6 +378,9 @@ impl Proc {
 impl Drop for Proc {
     fn drop(&mut self) {
         if let Ok(None) = self.try_wait() {
+            // With what it has started: a server's workers, say.
+            // SAFETY: integers only; the leader was not waited for, so the group is ours.
+            let _ = unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
