@@ -69,6 +69,16 @@ impl Cmd {
         self
     }
 
+    /// Its arguments so far, with its own name.
+    pub fn argv(&self) -> &[OsString] {
+        &self.argv
+    }
+
+    /// The executable that its path leads to.
+    pub fn exe(&self) -> PathBuf {
+        self.program.canonicalize().unwrap_or_else(|_| self.program.clone())
+    }
+
     /// Adds one argument.
     pub fn arg(self, arg: impl AsRef<OsStr>) -> Self {
         self.args([arg])
@@ -146,14 +156,7 @@ impl Cmd {
         // allocates nothing.
         unsafe { command.pre_exec(enter) };
         let child = command.spawn().with_context(|| format!("start {}", self.program.display()))?;
-        Ok(Proc {
-            exe: self.program.canonicalize().unwrap_or(self.program),
-            argv: self.argv,
-            child,
-            out,
-            err,
-            status: None,
-        })
+        Ok(Proc { exe: self.exe(), argv: self.argv, child, out, err, status: None })
     }
 
     /// Starts it, waits for its end, and wants it to have succeeded.

@@ -2,6 +2,8 @@
 
 mod bystander;
 mod clients;
+mod container;
+mod dns_clients;
 mod errors;
 mod filters;
 mod flood;
@@ -35,6 +37,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         send_paths::CASES,
         http_clients::CASES,
         tls_clients::CASES,
+        dns_clients::CASES,
+        container::CASES,
         filters::CASES,
         hostile::CASES,
         text::CASES,

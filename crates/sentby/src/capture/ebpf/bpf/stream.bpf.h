@@ -145,6 +145,9 @@ static __always_inline bool stream_goes_on(const struct view *v, struct stream *
 	s->remaining -= s->remaining < want ? s->remaining : want;
 	if (s->remaining && is_until(v, offset + n, s->rule))
 		s->remaining = 0;
+	/* Others may stand behind it: glibc sends two queries at once, and so do resolvers. */
+	if (want < n && accepts(&stream_starts, own))
+		want = n < SENTBY_REQUEST_MAX ? n : SENTBY_REQUEST_MAX;
 	w->bytes = offset + want;
 	return w->bytes > offset;
 }
