@@ -132,7 +132,6 @@ impl Sample {
             ports: None,
             request,
             len: Some(84),
-            segment: None,
         }
     }
 
@@ -237,5 +236,6 @@ pub fn capture() -> Capture {
         layer: Layer::Ip,
         bytes: 0..0,
         len: Some(84),
+        segment: None,
     }
 }
