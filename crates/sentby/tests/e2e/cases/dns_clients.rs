@@ -13,7 +13,7 @@ use std::path::Path;
 pub const CASES: &[Case] = &[
     case("dns_getaddrinfo", getaddrinfo, &["python3", "unshare"]),
     case("dns_go", go, &["python3", "unshare", "go"]).heavy(),
-    case("dns_edns_and_tcp", edns_and_tcp, &["python3", "dig"]),
+    case("dns_edns_and_tcp", edns_and_tcp, &["python3", "dig"]).heavy(),
     case("dns_multicast", multicast, &["python3"]),
 ];
 

@@ -12,11 +12,11 @@ use serde_json::json;
 use std::path::PathBuf;
 
 pub const CASES: &[Case] = &[
-    case("tls_openssl", openssl, &["openssl", "curl", "python3"]),
-    case("tls_gnutls", gnutls, &["openssl", "gnutls-cli", "wget", "git", "python3"]),
+    case("tls_openssl", openssl, &["openssl", "curl", "python3"]).heavy(),
+    case("tls_gnutls", gnutls, &["openssl", "gnutls-cli", "wget", "git", "python3"]).heavy(),
     case("tls_runtimes", runtimes, &["openssl", "python3", "node", "go", "java", "javac"]).heavy(),
     case("tls_chromium", chromium, &["openssl", "python3", "chromium"]).heavy(),
-    case("tls_starttls", starttls, &["openssl", "python3"]),
+    case("tls_starttls", starttls, &["openssl", "python3"]).heavy(),
 ];
 
 const fn case(
