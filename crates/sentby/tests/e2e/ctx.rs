@@ -23,7 +23,7 @@ pub struct Env {
     pub scale: f64,
     /// Factor on time limits (`SENTBY_E2E_SLOW`).
     pub slow: f64,
-    /// Nothing that takes minutes on an emulated CPU (`SENTBY_E2E_LIGHT`).
+    /// No heavy cases (`SENTBY_E2E_LIGHT`).
     pub light: bool,
     /// A missing tool fails a trial instead of skipping it (`SENTBY_E2E_STRICT`).
     pub strict: bool,
@@ -94,7 +94,7 @@ pub struct Case {
     pub sees: &'static [&'static str],
     /// Programs that must be installed.
     pub tools: &'static [&'static str],
-    /// Whether its programs take minutes on an emulated CPU.
+    /// Whether its programs are slow on an emulated CPU, and depend on no kernel.
     pub heavy: bool,
     /// Runs it.
     pub run: fn(&Ctx) -> Result<()>,

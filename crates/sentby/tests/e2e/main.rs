@@ -14,7 +14,7 @@
 //! | `SENTBY_E2E_SLOW` | factor on time limits |
 //! | `SENTBY_E2E_SPREAD` | a number N: each case with one hook only, the N-th in turn (guests) |
 //! | `SENTBY_E2E_SENDERS` | folder of senders built elsewhere |
-//! | `SENTBY_E2E_LIGHT` | 1: no programs that take minutes on an emulated CPU (guests) |
+//! | `SENTBY_E2E_LIGHT` | 1: no clients that depend on no kernel and are slow on an emulated CPU (guests) |
 //! | `SENTBY_E2E_STRICT` | 1: a missing tool fails instead of skipping |
 //!
 //! A trial that cannot run says why, in its own line and again at the end.
@@ -213,7 +213,9 @@ fn trial(env: &'static Env, case: &'static Case, hook: Hook, skipped: Skipped) -
 
 fn can_run(ctx: &Ctx, case: &Case) -> Result<()> {
     if case.heavy && ctx.env.light {
-        return Err(ctx::skip("takes minutes on an emulated CPU"));
+        return Err(ctx::skip(
+            "left out with SENTBY_E2E_LIGHT: slow clients, and nothing of the kernel",
+        ));
     }
     for what in case.sees {
         if !ctx.hook.sees(&ctx.env.doctor, what) {

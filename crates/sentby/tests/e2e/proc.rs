@@ -69,6 +69,16 @@ impl Cmd {
         self
     }
 
+    /// Its arguments so far, with its own name.
+    pub fn argv(&self) -> &[OsString] {
+        &self.argv
+    }
+
+    /// The executable that its path leads to.
+    pub fn exe(&self) -> PathBuf {
+        self.program.canonicalize().unwrap_or_else(|_| self.program.clone())
+    }
+
     /// Adds one argument.
     pub fn arg(self, arg: impl AsRef<OsStr>) -> Self {
         self.args([arg])
@@ -136,24 +146,19 @@ impl Cmd {
             if let Some(uid) = uid {
                 become_user(uid)?;
             }
+            // SAFETY: integers only.
+            unsafe { libc::setpgid(0, 0) };
             // Nothing outlives the harness, even when that is killed. (Programs with
             // file capabilities lose this at exec; their namespaces go all the same.)
             // SAFETY: PR_SET_PDEATHSIG takes an integer, no pointers.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             Ok(())
         };
-        // SAFETY: between fork and exec the closure makes two system calls and
+        // SAFETY: between fork and exec the closure makes a few system calls and
         // allocates nothing.
         unsafe { command.pre_exec(enter) };
         let child = command.spawn().with_context(|| format!("start {}", self.program.display()))?;
-        Ok(Proc {
-            exe: self.program.canonicalize().unwrap_or(self.program),
-            argv: self.argv,
-            child,
-            out,
-            err,
-            status: None,
-        })
+        Ok(Proc { exe: self.exe(), argv: self.argv, child, out, err, status: None })
     }
 
     /// Starts it, waits for its end, and wants it to have succeeded.

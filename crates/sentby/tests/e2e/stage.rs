@@ -119,7 +119,7 @@ impl Stage {
 }
 
 /// Each request that the server says it got is one event, from that address and port.
-pub fn as_received(events: &[Event], said: &str) -> Result<()> {
+fn as_received(events: &[Event], said: &str) -> Result<()> {
     let mut got: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("got ")).collect();
     if got.is_empty() {
         return Ok(());

@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 
 pub const CASES: &[Case] = &[
-    case("http_curl_versions", curl_versions, &["curl"]),
-    case("http_tunnel", tunnel, &["curl"]),
+    case("http_curl_versions", curl_versions, &["curl"]).heavy(),
+    case("http_tunnel", tunnel, &["curl"]).heavy(),
     case("http_pipelined", pipelined, &[]),
-    case("http_python", python_clients, &[]),
-    case("http_ab", ab, &["ab"]),
+    case("http_python", python_clients, &[]).heavy(),
+    case("http_ab", ab, &["ab"]).heavy(),
     case("http_node", node, &["node"]).heavy(),
     case("http_go", go, &["go"]).heavy(),
     case("http_java", java, &["java", "javac"]).heavy(),
     case("http_nginx", nginx_between, &["nginx", "curl"]),
-    case("http_haproxy", haproxy_between, &["haproxy", "curl"]),
+    case("http_haproxy", haproxy_between, &["haproxy", "curl"]).heavy(),
     case("http_wrk", wrk, &["nginx", "wrk"]).heavy(),
 ];
 

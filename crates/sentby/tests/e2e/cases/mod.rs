@@ -3,6 +3,8 @@
 mod bystander;
 mod clients;
 mod connect;
+mod container;
+mod dns_clients;
 mod errors;
 mod field_filters;
 mod filters;
@@ -41,6 +43,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         send_paths::CASES,
         http_clients::CASES,
         tls_clients::CASES,
+        dns_clients::CASES,
+        container::CASES,
         filters::CASES,
         field_filters::CASES,
         go_programs::CASES,

@@ -403,7 +403,8 @@ fn all_at_once(ctx: &Ctx) -> Result<()> {
     let events = stage.events(ctx)?;
     let mut protocols: Vec<&str> = events.iter().map(|e| e.proto.as_str()).collect();
     protocols.dedup();
-    ensure!(protocols == ["http", "dns", "icmp", "tls"], "{protocols:?}");
+    let wanted = ["connect", "http", "dns", "icmp", "connect", "tls"];
+    ensure!(protocols == wanted, "{protocols:?}");
     Ok(())
 }
 

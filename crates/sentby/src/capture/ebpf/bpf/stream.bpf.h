@@ -144,6 +144,9 @@ static __always_inline bool stream_goes_on(struct __sk_buff *ctx, struct stream 
 	s->remaining -= s->remaining < want ? s->remaining : want;
 	if (s->remaining && is_until(ctx, offset + n, s->rule))
 		s->remaining = 0;
+	/* Others may stand behind it: glibc sends two queries at once, and so do resolvers. */
+	if (want < n && accepts(&stream_starts, own))
+		want = n < SENTBY_REQUEST_MAX ? n : SENTBY_REQUEST_MAX;
 	if (!want)
 		return false;
 	w->bytes = offset + want;
