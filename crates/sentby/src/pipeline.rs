@@ -285,7 +285,12 @@ impl Pipeline<'_> {
             return self.keep(key, flow, Rest::Nothing, (capture, &[]), (seq, next), capture.time);
         };
         let bytes = &segment.payload[from..];
+        let before = self.ledger.parts;
         let rest = self.requests(capture, ends, bytes, cut || bytes.len() >= REQUEST_MAX)?;
+        // Where several stand in one packet, more may stand in what was not captured of it.
+        if cut && before - self.ledger.parts > 1 {
+            *self.ledger.details_lost.entry("beyond-capture").or_default() += 1;
+        }
         let at = seq.wrapping_add(from as u32);
         self.keep(key, flow, rest, (capture, bytes), (at, next), capture.time)
     }
