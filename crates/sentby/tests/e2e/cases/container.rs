@@ -70,20 +70,24 @@ END")?;
         pid_in_ns: Some(1),
     };
     let told: Vec<_> = events.iter().map(|e| (e.proto.as_str(), e.src.to_string())).collect();
-    let each = |src: &str| ["http", "tls", "dns"].map(|proto| (proto, src.to_owned()));
+    let each = |src: &str| {
+        ["connect", "http", "connect", "tls", "dns"].map(|proto| (proto, src.to_owned()))
+    };
     ensure!(told == [each(A4), each(A6)].concat(), "events {told:?}");
-    for (event, name) in events.iter().zip(["four", "four", "four", "six", "six", "six"]) {
+    for event in &events {
+        let name = if event.src.is_ipv4() { "four" } else { "six" };
         check::names(event, &who)?;
         ensure!(event.dst.to_string() == if name == "four" { FAR4 } else { FAR6 });
         ensure!(event.netns == Some(net.a.inode()), "netns {:?}", event.netns);
         ensure!(event.cgroup.as_deref() == Some(cgroup.name()), "cgroup {:?}", event.cgroup);
         ensure!(event.container.as_deref() == Some(&id), "container {:?}", event.container);
-        let field = match event.proto.as_str() {
-            "http" => "host",
-            "tls" => "sni",
-            _ => "name",
+        let (field, value) = match event.proto.as_str() {
+            "connect" => ("outcome", "established"),
+            "http" => ("host", name),
+            "tls" => ("sni", name),
+            _ => ("name", name),
         };
-        ensure!(text(event, field) == Some(name), "{:?}", event.own);
+        ensure!(text(event, field) == Some(value), "{:?}", event.own);
     }
     // By the ports before the NAT the far end knows nobody, but it did get both.
     let got = said.lines().filter(|l| l.starts_with("got ")).count();

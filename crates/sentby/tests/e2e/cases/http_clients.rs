@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case("http_curl_versions", curl_versions, &["curl"]).heavy(),
     case("http_tunnel", tunnel, &["curl"]).heavy(),
     case("http_pipelined", pipelined, &[]),
+    case("http_beyond_capture", beyond_capture, &["python3"]),
     case("http_python", python_clients, &[]).heavy(),
     case("http_ab", ab, &["ab"]).heavy(),
     case("http_node", node, &["node"]).heavy(),
@@ -103,6 +104,24 @@ while got.count(b"\r\n\r\nok") < 150:
     let wanted: Vec<String> = (0..150).map(|n| format!("POST h /{n} 1.1")).collect();
     expect(&events, &wanted.iter().map(String::as_str).collect::<Vec<_>>())?;
     all_by(&events, &any_thread(Who::of(&client)), A4)
+}
+
+/// More of them in one packet than is captured of one: those that are missing are told.
+fn beyond_capture(ctx: &Ctx) -> Result<()> {
+    let Stage { pair, server, tracer } = Stage::sink(ctx, "http")?;
+    let script = format!(
+        "import socket\ns = socket.create_connection(('{B4}', 80))\n\
+         s.sendall(b''.join(b'GET /%d HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n' % n for n in range(3000)))\n\
+         s.close()"
+    );
+    let client = ctx.tool("python3")?.args(["-c", &script]).in_ns(&pair.a)?.spawn()?;
+    client.wait_ok(ctx.secs(30))?;
+    let trace = tracer.stop()?;
+    let shown = trace.within(&[&pair.a]).len();
+    ensure!((100..=3000).contains(&shown), "{shown} shown");
+    let told = trace.stderr.contains("details missing: beyond-capture");
+    ensure!(told == (shown < 3000), "{shown} shown, and {}", trace.stderr);
+    server.interrupt(ctx.secs(10)).map(drop)
 }
 
 /// Heads and bodies by sends of their own.
