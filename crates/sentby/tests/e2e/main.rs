@@ -29,6 +29,7 @@ mod event;
 mod netns;
 mod pid1;
 mod proc;
+mod rustls_client;
 mod senders;
 mod stage;
 mod topology;
@@ -47,6 +48,15 @@ use std::sync::{Arc, Mutex};
 type Skipped = Arc<Mutex<Vec<(String, String)>>>;
 
 fn main() -> ExitCode {
+    if let Some(ended) = rustls_client::run_if_asked() {
+        return match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{e:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
     match run(&args) {

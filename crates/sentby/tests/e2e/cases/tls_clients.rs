@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     case("tls_gnutls", gnutls, &["openssl", "gnutls-cli", "wget", "git", "python3"]).heavy(),
     case("tls_runtimes", runtimes, &["openssl", "python3", "node", "go", "java", "javac"]).heavy(),
     case("tls_chromium", chromium, &["openssl", "python3", "chromium"]).heavy(),
+    case("tls_rustls", rustls, &["openssl", "python3"]),
     case("tls_starttls", starttls, &["openssl", "python3"]).heavy(),
 ];
 
@@ -209,6 +210,21 @@ fn hellos(ctx: &Ctx, file: &std::path::Path, fingerprint: &str) -> Result<Vec<St
         .args(["tls.handshake.extensions_server_name", "-e", fingerprint])
         .run(ctx.secs(60))?;
     Ok(done.text().lines().map(str::to_owned).collect())
+}
+
+fn rustls(ctx: &Ctx) -> Result<()> {
+    let client = |address: &str| {
+        let own = std::env::current_exe()?;
+        Ok::<_, anyhow::Error>(ctx.program(&own).args([crate::rustls_client::COMMAND, address]))
+    };
+    shake(
+        ctx,
+        vec![
+            Client::new(client(B4)?.args([NAME, "h2", "http/1.1"]), "rustls", &["h2", "http/1.1"]),
+            Client::new(client(B6)?.arg(NAME), "rustls", &[]).over_ipv6(),
+            Client::new(client(B4)?.arg(B4), "rustls", &[]).nameless(),
+        ],
+    )
 }
 
 fn openssl(ctx: &Ctx) -> Result<()> {
