@@ -6,7 +6,7 @@ use crate::ctx::{Case, Ctx, Hooks};
 use crate::netns::Netns;
 use crate::proc::{Cmd, Proc, poll};
 use crate::stage::{Stage, go_client, source, text};
-use crate::topology::{A4, A6, B4, B6};
+use crate::topology::{A4, A6, B4, B6, Pair};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case("tls_runtimes", runtimes, &["openssl", "python3", "node", "go", "java", "javac"]).heavy(),
     case("tls_chromium", chromium, &["openssl", "python3", "chromium"]).heavy(),
     case("tls_rustls", rustls, &["openssl", "python3"]),
+    case("tls_dtls", dtls, &["openssl"]),
     case("tls_starttls", starttls, &["openssl", "python3"]).heavy(),
 ];
 
@@ -225,6 +226,29 @@ fn rustls(ctx: &Ctx) -> Result<()> {
             Client::new(client(B4)?.arg(B4), "rustls", &[]).nameless(),
         ],
     )
+}
+
+/// Over UDP, to a port where nobody listens: one hello each, and an error.
+fn dtls(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    let tracer = ctx.tracing("tls").start()?;
+    let mut clients = Vec::new();
+    for address in [format!("{B4}:443"), format!("[{B6}]:443")] {
+        let cmd = ctx.tool("openssl")?.args(["s_client", "-dtls1_2", "-connect", &address]);
+        let cmd = cmd.args(["-servername", NAME, "-alpn", "h3"]).in_ns(&pair.a)?;
+        clients.push(cmd.spawn()?.wait(ctx.secs(60))?);
+    }
+    let trace = tracer.stop()?;
+    let events = trace.within(&[&pair.a]);
+    ensure!(events.len() == clients.len(), "{} events", events.len());
+    for (event, client) in events.into_iter().zip(&clients) {
+        check::names(event, &Who { tid: None, comm: None, ..Who::of(client) })?;
+        ensure!(event.dport == Some(443) && event.sport.is_some(), "ports {:?}", event.dport);
+        ensure!(text(event, "sni") == Some(NAME), "{:?}", event.own);
+        ensure!(event.own["dtls"] == true, "{:?}", event.own);
+        ensure!(event.own["alpn"] == json!(["h3"]), "{:?}", event.own);
+    }
+    Ok(())
 }
 
 fn openssl(ctx: &Ctx) -> Result<()> {
