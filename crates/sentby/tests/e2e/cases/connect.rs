@@ -5,7 +5,7 @@ use crate::ctx::{Case, Ctx, Hooks};
 use crate::event::Event;
 use crate::netns::Netns;
 use crate::proc::{Done, Proc};
-use crate::topology::{A4, A6, B4, B6, NOBODY4, Pair};
+use crate::topology::{A4, A6, B4, B6, Pair};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
@@ -36,6 +36,9 @@ def answer(c):
         if c.recv(65536): c.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
 while True: threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
 "#;
+
+/// An address that no route leads to.
+const NOWHERE4: &str = "203.0.113.99";
 
 fn serve(ctx: &Ctx, ns: &Netns) -> Result<Proc> {
     let mut server = ctx.tool("python3")?.args(["-c", SERVER]).in_ns(ns)?.spawn()?;
@@ -95,8 +98,11 @@ fn connect_outcomes(ctx: &Ctx) -> Result<()> {
         "nft 'add table inet t; add chain inet t in { type filter hook input priority 0; }; \
          add rule inet t in tcp dport 81 drop'",
     )?;
-    pair.a.sh("echo 1 > /proc/sys/net/ipv4/tcp_syn_retries
-               echo 1 > /proc/sys/net/ipv4/neigh/a0/mcast_solicit")?;
+    pair.a.sh("echo 1 > /proc/sys/net/ipv4/tcp_syn_retries")?;
+    // A router that knows of no way there.
+    pair.a.ip(&format!("route add {NOWHERE4}/32 via {B4}"))?;
+    pair.b.ip(&format!("route add unreachable {NOWHERE4}/32"))?;
+    pair.b.sh("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
     let tracer = ctx.tracing("connect").start()?;
     let client = python(
         ctx,
@@ -113,7 +119,7 @@ def fails(address, error, timeout=None):
 fails(('{B4}', 1), errno.ECONNREFUSED)
 fails(('{B4}', 81), None, 0.3)
 fails(('{B4}', 81), errno.ETIMEDOUT)
-fails(('{NOBODY4}', 80), errno.EHOSTUNREACH)
+fails(('{NOWHERE4}', 80), errno.EHOSTUNREACH)
 s = socket.socket()
 try: s.connect(('{B4}', 1))
 except OSError: pass
