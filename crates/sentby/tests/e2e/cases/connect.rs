@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case("connect_outcomes", connect_outcomes, &["python3", "nft"]),
     case("connect_fast_open", connect_fast_open, &["python3"]),
     case("connect_many", connect_many, &["python3"]),
+    case("connect_multipath", connect_multipath, &["python3"]),
     case("connect_pending", connect_pending, &["python3", "nft"]),
 ];
 
@@ -212,6 +213,32 @@ for t in threads: t.join()
     ports.dedup();
     ensure!(ports.len() == events.len(), "ports come twice");
     server.interrupt(ctx.secs(10)).map(drop)
+}
+
+/// MPTCP: what leaves are TCP sockets of the kernel's, for a socket of the process.
+fn connect_multipath(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    let server = serve(ctx, &pair.b)?;
+    let tracer = ctx.tracing("connect").args(["http"]).start()?;
+    let script = r#"
+try: s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+except OSError as e: print("unsupported", e); os._exit(0)
+s.connect(B); s.sendall(b"GET /multi HTTP/1.0\r\n\r\n"); assert s.recv(100)
+"#;
+    let client = python(ctx, &pair.a, script)?;
+    let trace = tracer.stop()?;
+    server.interrupt(ctx.secs(10))?;
+    if client.text().starts_with("unsupported") {
+        return Err(crate::ctx::skip(client.text().trim().to_owned()));
+    }
+    let events = trace.within(&[&pair.a, &pair.b]);
+    let protocols: Vec<_> = events.iter().map(|e| e.proto.as_str()).collect();
+    ensure!(protocols == ["connect", "http"], "{protocols:?}");
+    for event in &events {
+        check::names(event, &Who { tid: None, comm: None, ..Who::of(&client) })?;
+    }
+    ensure!(outcome(events[0]) == "established", "{:?}", events[0].own);
+    Ok(())
 }
 
 /// What has not ended when sentby does is told without an end.

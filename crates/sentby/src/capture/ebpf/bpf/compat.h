@@ -67,6 +67,11 @@ struct kernfs_node___v615 {
 	struct kernfs_node___v615 *__parent;
 };
 
+/* Since 5.6 (2303f994b3e1), with CONFIG_MPTCP. */
+struct tcp_sock___mptcp {
+	bool is_mptcp;
+};
+
 #pragma clang attribute pop
 
 /* Worker threads of io_uring since 5.12 (46fe18b16c46): tasks of the user's process. */
@@ -82,6 +87,20 @@ static __always_inline u64 task_start(struct task_struct *leader)
 	if (bpf_core_field_exists(old->real_start_time))
 		return BPF_CORE_READ(old, real_start_time);
 	return 0;
+}
+
+/*
+ * The TCP sockets below a multipath socket (RFC 8684) are made by the kernel, for the
+ * process that has that one.
+ */
+static __always_inline bool is_multipath(struct sock *sk)
+{
+	struct tcp_sock___mptcp *tcp = (void *)sk;
+
+	return bpf_core_field_exists(tcp->is_mptcp) &&
+	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol) == 6 &&
+	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_type) == SOCK_STREAM &&
+	       BPF_CORE_READ(tcp, is_mptcp);
 }
 
 static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)

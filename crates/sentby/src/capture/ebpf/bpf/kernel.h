@@ -32,6 +32,7 @@ typedef __s64 s64;
 #define AF_PACKET	17
 #define ARPHRD_ETHER	1
 #define ARPHRD_LOOPBACK	772
+#define SOCK_STREAM	1
 #define SOCK_RAW	3
 #define TCP_SYN_SENT	2	/* include/net/tcp_states.h */
 #define TCP_SYN_RECV	3

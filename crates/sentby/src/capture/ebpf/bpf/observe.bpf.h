@@ -75,7 +75,7 @@ static __always_inline u32 role_of(struct sk_buff *skb, struct sock **answers)
 		return SENTBY_ROLE_KERNEL;
 	if (state == TCP_NEW_SYN_RECV)
 		sk = READ(sk, __sk_common.skc_listener);
-	if (!sk || READ_BIT(sk, sk_kern_sock))
+	if (!sk || (READ_BIT(sk, sk_kern_sock) && !is_multipath(sk)))
 		return SENTBY_ROLE_KERNEL;
 	*answers = sk;
 	return SENTBY_ROLE_PROCESS;
