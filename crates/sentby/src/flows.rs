@@ -33,6 +33,8 @@ pub struct Flow {
     pub next: u32,
     /// Sequence number before which no request begins.
     pub skip_to: Option<u32>,
+    /// Several requests came one after the other, up to the one that is not whole.
+    pub several: bool,
     /// When its last capture was sent.
     touched: u64,
 }

@@ -269,7 +269,9 @@ impl Pipeline<'_> {
                 pending.bytes.extend_from_slice(segment.payload);
                 let ended = cut || pending.bytes.len() >= REQUEST_MAX;
                 let at = seq.wrapping_sub((pending.bytes.len() - segment.payload.len()) as u32);
+                let before = self.ledger.parts;
                 let rest = self.requests(&pending.capture, ends, &pending.bytes, ended)?;
+                self.count_cut(cut, before, &mut flow);
                 return self.keep(
                     key,
                     flow,
@@ -287,12 +289,18 @@ impl Pipeline<'_> {
         let bytes = &segment.payload[from..];
         let before = self.ledger.parts;
         let rest = self.requests(capture, ends, bytes, cut || bytes.len() >= REQUEST_MAX)?;
-        // Where several stand in one packet, more may stand in what was not captured of it.
-        if cut && before - self.ledger.parts > 1 {
-            *self.ledger.details_lost.entry("beyond-capture").or_default() += 1;
-        }
+        self.count_cut(cut, before, &mut flow);
         let at = seq.wrapping_add(from as u32);
         self.keep(key, flow, rest, (capture, bytes), (at, next), capture.time)
+    }
+
+    /// Where several requests stand one after the other, more may stand in what was not
+    /// captured. `before`: the parts before those were shown.
+    fn count_cut(&mut self, cut: bool, before: i64, flow: &mut Flow) {
+        flow.several |= before - self.ledger.parts > 1;
+        if cut && flow.several {
+            *self.ledger.details_lost.entry("beyond-capture").or_default() += 1;
+        }
     }
 
     /// Shows the requests that stand one after the other.
