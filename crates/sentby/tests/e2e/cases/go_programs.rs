@@ -11,9 +11,12 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = &[
-    Case::new("go_programs", go_programs).hooks(Hooks::Auto).tools(&["go", "python3"]),
+    Case::new("go_programs", go_programs).hooks(Hooks::Auto).tools(&["go", "python3"]).heavy(),
     Case::new("no_go_programs", no_go_programs).hooks(Hooks::Auto).tools(&["openssl", "python3"]),
-    Case::new("executable_not_served", not_served).hooks(Hooks::Auto).tools(&["go", "python3"]),
+    Case::new("executable_not_served", not_served)
+        .hooks(Hooks::Auto)
+        .tools(&["go", "python3"])
+        .heavy(),
 ];
 
 /// Takes whatever comes and answers nothing: clients wait, and can be looked at.
