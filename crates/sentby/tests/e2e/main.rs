@@ -173,9 +173,9 @@ const EVERYWHERE: [&str; 10] = [
     "flood",
 ];
 
-/// When cases are spread, every second one has its turn in a guest.
+/// When cases are spread, every third one has its turn in a guest.
 fn has_turn(case: &Case, turn: usize) -> bool {
-    turn.is_multiple_of(2) || EVERYWHERE.contains(&case.name)
+    turn.is_multiple_of(3) || EVERYWHERE.contains(&case.name)
 }
 
 /// The one hook a case runs with when cases are spread: its turn among those that want
@@ -184,8 +184,8 @@ fn has_turn(case: &Case, turn: usize) -> bool {
 fn spread_over<'a>(env: &Env, case: &Case, hooks: &'a [Hook], turn: usize) -> Option<&'a Hook> {
     let able = |h: &&Hook| wants(case, h) && case.sees.iter().all(|what| h.sees(&env.doctor, what));
     let able: Vec<&Hook> = hooks.iter().filter(able).collect();
-    // Cases take turns two guests apart: step the hook by whole rounds.
-    let turn = turn.div_ceil(2);
+    // Cases take turns three guests apart: step the hook by whole rounds.
+    let turn = turn.div_ceil(3);
     match able.is_empty() {
         // Nobody can: the first says so.
         true => hooks.iter().find(|h| wants(case, h)),

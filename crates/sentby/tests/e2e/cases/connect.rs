@@ -222,7 +222,7 @@ fn connect_multipath(ctx: &Ctx) -> Result<()> {
     let tracer = ctx.tracing("connect").args(["http"]).start()?;
     let script = r#"
 try: s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
-except OSError as e: print("unsupported", e); os._exit(0)
+except OSError as e: print("unsupported", e, flush=True); os._exit(0)
 s.connect(B); s.sendall(b"GET /multi HTTP/1.0\r\n\r\n"); assert s.recv(100)
 "#;
     let client = python(ctx, &pair.a, script)?;

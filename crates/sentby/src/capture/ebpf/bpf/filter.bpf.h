@@ -103,38 +103,39 @@ static __always_inline bool descends(const struct sender *s)
 }
 
 /*
- * A comm in the kernel may have bytes after its NUL; the wanted name has none.
+ * A comm in the kernel may have bytes after its NUL; the wanted name has none. What
+ * stands before the first zero byte of a word, whose lowest byte is the first: of bytes
+ * that are not zero none has its highest bit in `zeros` below the first that is.
  */
-static __always_inline void comm_clean(char *comm)
+static __always_inline u64 until_nul(u64 word)
 {
-	bool ended = false;
-	u32 i;
+	u64 zeros = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
 
-#pragma unroll
-	for (i = 0; i < SENTBY_COMM_LEN; i++) {
-		if (!comm[i])
-			ended = true;
-		if (ended)
-			comm[i] = 0;
-	}
+	return zeros ? word & ((zeros & -zeros) - 1) : word;
+}
+
+/* Not inline: the room it needs on the stack is not for all that is called later. */
+static __noinline int comm_wanted(u64 first, u64 second)
+{
+	u64 comm[2] = { until_nul(first), 0 };
+
+	/* A first word that lost something, or ends in NUL, is all there is. */
+	if (comm[0] == first && first >> 56)
+		comm[1] = until_nul(second);
+	return names_have(&plan.comms, (const char *)comm);
 }
 
 /* What the sender decides, where it is known. */
 static __always_inline bool sender_wanted(const struct sender *s, bool child, bool task)
 {
-	char comm[SENTBY_COMM_LEN] __attribute__((aligned(8)));
-
 	if (plan.children ? !child : !list_has(&plan.pids, s->pid))
 		return false;
 	if (task && !list_has(&plan.tids, s->tid))
 		return false;
 	if (!list_has(&plan.uids, s->uid))
 		return false;
-	if (!plan.comms.count)
-		return true;
-	__builtin_memcpy(comm, s->comm, sizeof(comm));
-	comm_clean(comm);
-	return names_have(&plan.comms, comm);
+	return !plan.comms.count ||
+	       comm_wanted(*(const u64 *)s->comm, *(const u64 *)(s->comm + 8));
 }
 
 #endif
