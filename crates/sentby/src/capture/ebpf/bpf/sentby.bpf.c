@@ -189,6 +189,17 @@ static __always_inline bool from_packet_socket(struct sk_buff *skb)
 }
 
 /*
+ * Whether a packet is in another network namespace than its socket (the socket stays at
+ * it since Linux 4.19, 9c4c325252c5): it has left its own, and was seen there.
+ */
+static __always_inline bool has_moved(struct sk_buff *skb, struct sock *sk)
+{
+	struct net_device *dev = READ(skb, dev);
+
+	return READ(sk, __sk_common.skc_net.net, ns.inum) != READ(dev, nd_net.net, ns.inum);
+}
+
+/*
  * Where a packet enters a device's queue: behind neighbour resolution, once per
  * stacked device; but the only place that sees AF_PACKET senders.
  */
@@ -227,6 +238,8 @@ int net_dev_queue(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(count_of(SENTBY_HOOK_NET_DEV_QUEUE), lost_unreadable);
 		return 0;
 	}
+	if (seen.sk && has_moved(skb, seen.sk))
+		return 0;
 	seen.len = (u64)READ(skb, data) + READ(skb, len) - ip;
 	seen.want = seen.len;
 	observe(&v, &seen, &p);
