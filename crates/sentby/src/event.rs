@@ -7,6 +7,7 @@
 use crate::enrich::GoBuild;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use wire::{Ending, Layer, Packet, Request};
 
 /// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
@@ -140,6 +141,9 @@ pub struct Capture {
     pub task: Option<Task>,
     /// Inode of the socket it was sent on (the number in `socket:[N]`).
     pub socket_inode: Option<u64>,
+    /// The processes that may have sent it, where the backend looked for them itself, at
+    /// the time of sending. Nobody looks again.
+    pub holders: Option<Arc<Holders>>,
     /// Several processes have used the socket; this is the one that did now, or did last.
     pub shared: bool,
     /// Network namespace inode.
@@ -160,6 +164,15 @@ pub struct Capture {
     /// Bytes that each of its datagrams carries, where one send holds several
     /// (UDP_SEGMENT) and the device cuts them.
     pub segment: Option<u32>,
+}
+
+/// Processes that held a socket which a packet may have left by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// All of them.
+    pub processes: Vec<Candidate>,
+    /// Where it is one alone, it was that one: no other can have sent such a packet.
+    pub proven: bool,
 }
 
 /// An ancestor of a process.

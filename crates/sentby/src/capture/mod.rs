@@ -5,6 +5,7 @@
 //! that opens and says why those before it did not.
 
 pub mod ebpf;
+pub mod packet;
 pub mod reader;
 #[cfg_attr(not(test), expect(dead_code, reason = "for backends without a kernel side"))]
 pub mod select;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every backend, best first.
-pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf];
+pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf, &packet::AfPacket];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
