@@ -83,12 +83,12 @@ fn answers(mut bytes: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> io:
         }
         let body = &message[HEADER..len];
         match half(4) {
-            DONE => return Ok(true),
-            ERROR => {
+            // Both end with a code: a dump that cannot be made is done at once.
+            DONE | ERROR => {
                 let code = body.first_chunk().map_or(-libc::EIO, |b| i32::from_ne_bytes(*b));
                 return match code {
-                    0 => Ok(true),
-                    _ => Err(io::Error::from_raw_os_error(-code)),
+                    0.. => Ok(true),
+                    _ => Err(io::Error::from_raw_os_error(code.saturating_neg())),
                 };
             }
             _ => each(body),
@@ -122,6 +122,7 @@ mod tests {
         assert_eq!(read(&message(20, MULTI, 7, b"more")), Ok(false));
         assert_eq!(read(&message(DONE, MULTI, 7, &[0; 4])), Ok(true));
         assert_eq!(read(&error(-libc::ENOENT)), Err(io::ErrorKind::NotFound));
+        assert_eq!(read(&message(DONE, MULTI, 7, &(-libc::ENOENT).to_ne_bytes())), Err(io::ErrorKind::NotFound));
         assert_eq!(read(&message(20, 0, 6, b"late")), Ok(false));
         for cut in 0..20 {
             let _ = read(&message(20, 0, 7, b"once")[..cut]);

@@ -9,7 +9,7 @@ use super::holders::{Holder, Search};
 use super::local::Local;
 use super::sockets::{Flow, How, Sockets};
 use crate::enrich::{Lru, Procfs};
-use crate::event::{Batch, Candidate, Evidence, Holders, Item, NS_PER_TICK, ProcessKey};
+use crate::event::{Batch, Candidate, Evidence, Holders, Item, NS_PER_TICK, Process, ProcessKey};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Owners {
             former => self.look_again(former, sight, time),
         };
         for holder in &known.found {
-            tell(&mut self.told, self.search.procfs(), holder.key, batch);
+            tell(&mut self.told, self.search.procfs(), holder, batch);
         }
         let sender = Sender {
             evidence: known.evidence,
@@ -298,10 +298,14 @@ fn tell(told: &mut Lru<ProcessKey, Instant>, procfs: &Procfs, key: ProcessKey, b
     if told.peek(&key).is_some_and(|at| now.saturating_duration_since(*at) < TOLD) {
         return;
     }
-    if let Ok(process) = procfs.process(key) {
-        told.insert(key, now);
-        batch.items.push(Item::Process(key, Box::new(process)));
-    }
+    let process = match procfs.process(key) {
+        Ok(process) => process,
+        // It was told before, and has ended since.
+        Err(_) if told.peek(&key).is_some() => return,
+        Err(_) => Process { comm: Some(holder.comm.clone()), ..Process::default() },
+    };
+    told.insert(key, now);
+    batch.items.push(Item::Process(key, Box::new(process)));
 }
 
 fn clock(id: ClockId) -> u64 {
