@@ -23,7 +23,8 @@ pub use user::Users;
 use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
 pub use lru::Lru;
 use names::{Names, Place};
-use procfs::{Procfs, Silence};
+pub use procfs::Procfs;
+use procfs::Silence;
 use programs::{FileId, Programs};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
@@ -344,7 +345,7 @@ impl Entry {
 }
 
 /// Keeps from `old` what an exec does not change, where `new` is silent.
-fn keep(new: &mut Process, old: Process) {
+pub fn keep(new: &mut Process, old: Process) {
     new.start = new.start.or(old.start);
     new.ppid = new.ppid.or(old.ppid);
     new.uid = new.uid.or(old.uid);
