@@ -30,10 +30,7 @@ const STDOUT_BUFFER: usize = 64 * 1024;
 /// Traces protocols until told to stop.
 pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
     ebpf::catch_libbpf_messages(args.output.verbose > 1);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, stop.clone()).context("catching signals")?;
-    }
+    let stop = stopped_by_signals()?;
     let mut filter = Filter::new(&args.filter)?;
     let command = match args.command.is_empty() {
         true => None,
@@ -65,14 +62,34 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
         filter,
         output: open_output(&args.output),
         ledger: Ledger::default(),
+        notes: Vec::new(),
     };
-    let limits = Limits {
-        count: args.output.count,
-        deadline: args.output.duration.map(|d| Instant::now() + d),
-        stop: &stop,
-    };
-    let done = pipeline.run(&reader, &limits);
-    close(&args.output, &pipeline.ledger)?;
+    finish(&args.output, &mut pipeline, &reader, &stop)
+}
+
+/// What is set when the user wants an end.
+pub fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone()).context("catching signals")?;
+    }
+    Ok(stop)
+}
+
+/// Runs a pipeline to its end, and says what became of every capture.
+pub fn finish(
+    args: &OutputArgs,
+    pipeline: &mut Pipeline<'_>,
+    reader: &Reader,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let limits =
+        Limits { count: args.count, deadline: args.duration.map(|d| Instant::now() + d), stop };
+    let done = pipeline.run(reader, &limits);
+    for note in &pipeline.notes {
+        say(args, format_args!("{note}"));
+    }
+    close(args, &pipeline.ledger)?;
     done
 }
 
@@ -131,7 +148,7 @@ fn say(args: &OutputArgs, what: std::fmt::Arguments<'_>) {
 }
 
 /// Says that the probes are live, to people and to scripts.
-fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
+pub fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
     for note in &reader.notes {
         say(args, format_args!("{note}"));
     }
@@ -163,7 +180,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("writing {}", path.display()))
 }
 
-fn open_output(args: &OutputArgs) -> Box<dyn output::Output> {
+pub fn open_output(args: &OutputArgs) -> Box<dyn output::Output> {
     let stdout = io::stdout();
     let color = match args.color {
         Color::Always => true,

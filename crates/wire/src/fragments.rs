@@ -179,23 +179,24 @@ impl Fragments {
 
     /// The next packet that has waited too long, or is one too many; at the end (`None`)
     /// any. Appended to `out` is what is there of it from its beginning on, as a first
-    /// fragment; nothing where the beginning is missing.
-    pub fn give_up(&mut self, now: Option<u64>, out: &mut Vec<u8>) -> bool {
+    /// fragment; nothing where the beginning is missing. Returns when it began to wait.
+    pub fn give_up(&mut self, now: Option<u64>, out: &mut Vec<u8>) -> Option<u64> {
         while let Some((key, number)) = self.order.front().copied() {
             let current = self.waiting.get(&key).filter(|w| w.number == number);
             let late = |w: &Waiting| now.is_none_or(|now| now.saturating_sub(w.since) > PATIENCE);
             if current.is_some_and(|w| self.waiting.len() <= MAX_WAITING && !late(w)) {
-                return false;
+                return None;
             }
             self.order.pop_front();
             if current.is_some()
                 && let Some(waiting) = self.waiting.remove(&key)
             {
+                let since = waiting.since;
                 waiting.write(true, out);
-                return true;
+                return Some(since);
             }
         }
-        false
+        None
     }
 }
 

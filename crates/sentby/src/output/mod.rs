@@ -8,7 +8,12 @@ mod text;
 mod time;
 
 use crate::event::Event;
+use crate::ledger::Ledger;
 use std::io;
+
+/// What a packet's comment begins with, in files that sentby writes: an object of JSON
+/// follows on the same line.
+pub const PREFIX: &[u8] = b"sentby ";
 
 /// Where events go. Outputs know fields, never protocols.
 pub trait Output {
@@ -17,6 +22,12 @@ pub trait Output {
 
     /// Makes what was taken visible; called whenever no more events are waiting.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// The run is over: takes where every capture went.
+    fn finish(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let _ = ledger;
+        Ok(())
+    }
 }
 
 /// How a text line says when.

@@ -83,7 +83,7 @@ impl Color {
         match evidence {
             Evidence::Task => Color::Dim,
             Evidence::Owner => Color::Plain,
-            Evidence::Procfs => Color::Yellow,
+            Evidence::Procfs | Evidence::Recorded => Color::Yellow,
             Evidence::Kernel | Evidence::Forwarded => Color::Cyan,
             Evidence::Unknown => Color::Red,
         }

@@ -78,17 +78,17 @@ fn what_stays_incomplete_is_shown_from_its_beginning() {
     add(&mut fragments, &v4(1, 0, true, &DATA[..8]), &mut out);
     add(&mut fragments, &v4(2, 8, true, &DATA[8..16]), &mut out);
     add(&mut fragments, &v6(0, true, &DATA[..16]), &mut out);
-    assert!(!fragments.give_up(Some(PATIENCE), &mut out));
-    assert!(fragments.give_up(Some(PATIENCE + 2), &mut out));
+    assert!(fragments.give_up(Some(PATIENCE), &mut out).is_none());
+    assert!(fragments.give_up(Some(PATIENCE + 2), &mut out).is_some());
     let packet = parse(Layer::Ip, &out).expect("a packet");
     assert_eq!((packet.payload, packet.more_fragments), (&DATA[..8], true));
     out.clear();
-    assert!(fragments.give_up(None, &mut out));
+    assert!(fragments.give_up(None, &mut out).is_some());
     assert!(out.is_empty(), "its beginning never came");
-    assert!(fragments.give_up(None, &mut out));
+    assert!(fragments.give_up(None, &mut out).is_some());
     let packet = parse(Layer::Ip, &out).expect("a packet");
     assert_eq!((packet.payload, packet.more_fragments), (&DATA[..16], true));
-    assert!(!fragments.give_up(None, &mut out));
+    assert!(fragments.give_up(None, &mut out).is_none());
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn too_many_make_room() {
     for id in 0..=MAX_WAITING as u16 {
         add(&mut fragments, &v4(id, 0, true, &DATA[..8]), &mut out);
     }
-    assert!(fragments.give_up(Some(1), &mut out), "one too many");
-    assert!(!fragments.give_up(Some(1), &mut out));
+    assert!(fragments.give_up(Some(1), &mut out).is_some(), "one too many");
+    assert!(fragments.give_up(Some(1), &mut out).is_none());
     let pieces = (0..=MAX_PIECES).map(|n| v4(1, 16 * n, true, &DATA[..8]));
     let (taken, _) = put_together(&pieces.collect::<Vec<_>>());
     assert_eq!(taken.last(), Some(&Taken::GivenUp));

@@ -25,7 +25,7 @@ pub fn check_file(bytes: &[u8]) {
         }
     }
     let mut out = Vec::new();
-    while fragments.give_up(None, &mut out) {
+    while fragments.give_up(None, &mut out).is_some() {
         if !out.is_empty() {
             let packet = parse(Layer::Ip, &out).expect("what is put together is a packet");
             invariants::check_packet(&packet, &out);

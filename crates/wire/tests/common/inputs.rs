@@ -9,14 +9,13 @@ use wire::{Layer, Packet};
 pub type Target = fn(&[u8]);
 
 /// Every target and the folder of its corpus.
-pub const TARGETS: &[(&str, Target)] =
-    &[
-        ("packet", packet),
-        ("icmp", icmp),
-        ("stream", stream),
-        ("answers", answers),
-        ("capture_file", capture_file),
-    ];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("packet", packet),
+    ("icmp", icmp),
+    ("stream", stream),
+    ("answers", answers),
+    ("capture_file", capture_file),
+];
 
 /// A byte that chooses the layer, then a captured packet.
 pub fn packet(input: &[u8]) {
