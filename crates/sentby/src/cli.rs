@@ -80,6 +80,29 @@ pub struct OutputArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Write a capture file (pcapng) with the sender beside each packet; `-` is stdout. Prints
+    /// nothing without --print
+    #[arg(short = 'w', long = "write", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub write: Option<String>,
+
+    /// Print as well, with -w
+    #[arg(long, requires = "write")]
+    pub print: bool,
+
+    /// With -w: another file after SIZE bytes, in millions or with k, m, g (tcpdump's -C)
+    #[arg(short = 'C', value_name = "SIZE", requires = "write", value_parser = file_size)]
+    pub file_size: Option<u64>,
+
+    /// With -w: another file after SECONDS; FILE is a strftime format (tcpdump's -G)
+    #[arg(short = 'G', value_name = "SECONDS", requires = "write",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub file_seconds: Option<u64>,
+
+    /// With -C: no more than N files, the oldest is written again; with -G alone: stop after N
+    #[arg(short = 'W', value_name = "N", requires = "write",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub file_count: Option<u32>,
+
     /// Stop after N events
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
@@ -365,6 +388,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration
         .filter(|d| !d.is_zero())
         .ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
+}
+
+/// A size as tcpdump's -C takes it.
+fn file_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1_000_000,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => 0,
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    size.filter(|size| *size > 0)
+        .ok_or_else(|| "give a size in millions of bytes, or with k, m or g".to_owned())
 }
 
 fn buffer_size(text: &str) -> Result<usize, String> {

@@ -70,6 +70,7 @@ impl Pipeline<'_> {
     /// backend, so that the ledger is complete.
     pub fn run(&mut self, reader: &Reader, limits: &Limits<'_>) -> Result<()> {
         let mut flow = Go::On;
+        let mut error = None;
         let end = loop {
             if limits.reached() {
                 reader.stop();
@@ -82,8 +83,15 @@ impl Pipeline<'_> {
             match message {
                 Message::End(counts) => break Some(counts),
                 Message::Batch(batch) => {
-                    if self.batch(&batch, &mut flow, limits)? == Go::Enough {
-                        reader.stop();
+                    match self.batch(&batch, &mut flow, limits) {
+                        Ok(Go::On) => {}
+                        Ok(Go::Enough) => reader.stop(),
+                        // What comes now is counted as left; the first error is the reason.
+                        Err(e) => {
+                            flow = Go::Enough;
+                            error = error.or(Some(e));
+                            reader.stop();
+                        }
                     }
                     reader.recycle(batch);
                 }
@@ -99,6 +107,9 @@ impl Pipeline<'_> {
             failed = counts.failed.take();
             self.close_ledger(counts);
         }
+        if let Some(error) = error {
+            return Err(error);
+        }
         quiet_pipe(flushed)?;
         quiet_pipe(self.output.finish(&self.ledger))?;
         failed.map_or(Ok(()), Err)
@@ -107,6 +118,7 @@ impl Pipeline<'_> {
     fn batch(&mut self, batch: &Batch, flow: &mut Go, limits: &Limits<'_>) -> Result<Go> {
         // Not the latest: files may have a packet from the future among the others.
         let mut earliest = None;
+        let mut failed = None;
         for item in &batch.items {
             let shown = match item {
                 Item::Process(key, process) => {
@@ -132,11 +144,18 @@ impl Pipeline<'_> {
                 }
                 Item::Outcome(outcome) => self.outcome(outcome),
             };
-            if quiet_pipe(shown)? == Go::Enough
-                || limits.count.is_some_and(|n| self.ledger.shown >= n)
-            {
-                *flow = Go::Enough;
+            // The rest of the batch is counted as left.
+            match quiet_pipe(shown) {
+                Ok(Go::On) if limits.count.is_none_or(|n| self.ledger.shown < n) => {}
+                Ok(_) => *flow = Go::Enough,
+                Err(e) => {
+                    *flow = Go::Enough;
+                    failed = Some(e);
+                }
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         if *flow == Go::On && quiet_pipe(self.expire(Some(earliest.unwrap_or(0))))? == Go::Enough {
             *flow = Go::Enough;
@@ -301,8 +320,12 @@ impl Pipeline<'_> {
             self.ledger.filtered += 1;
             return Ok(());
         }
-        self.ledger.shown += 1;
-        self.output.event(&event)
+        let taken = self.output.event(&event);
+        match taken {
+            Ok(()) => self.ledger.shown += 1,
+            Err(_) => self.ledger.left += 1,
+        }
+        taken
     }
 
     /// A piece of what a process sent over TCP.

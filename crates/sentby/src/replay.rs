@@ -18,6 +18,7 @@ use anyhow::Result;
 pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
     let stop = trace::stopped_by_signals()?;
     let filter = Filter::detached(&args.filter)?;
+    let output = trace::open_output(&args.output)?;
     let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols = asked.iter().map(|a| a.protocol.name()).collect();
     let path = args.file.clone();
@@ -31,7 +32,7 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
         openings: Openings::new(),
         enricher: Enricher::detached(),
         filter,
-        output: trace::open_output(&args.output),
+        output,
         ledger: Ledger::default(),
         notes: Vec::new(),
     };

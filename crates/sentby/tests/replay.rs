@@ -94,3 +94,73 @@ fn a_file_that_is_not_there_is_one_line() {
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.ends_with("exit: Some(1)\n"), "{said}");
 }
+
+/// The lines that are events.
+fn events(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| line.starts_with('{')).collect()
+}
+
+/// A folder for one test's files.
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("sentby-replay-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+#[test]
+fn what_is_written_holds_the_same_events() {
+    let folder = scratch("again");
+    let mut all = 0;
+    for file in files() {
+        let name = file.file_name().and_then(|n| n.to_str()).expect("a name");
+        let first = run(&[name, "--responses"], Stdio::null());
+        let copy = folder.join(format!("{name}.copy"));
+        let copy = copy.to_str().expect("a path");
+        let written = run(&[name, "--responses", "-w", copy], Stdio::null());
+        assert!(events(&written).is_empty(), "{name}: -w prints");
+        let again = run(&[copy, "--responses"], Stdio::null());
+        assert_eq!(events(&again), events(&first), "{name}");
+        assert!(again.ends_with("exit: Some(0)\n"), "{name}: {again}");
+        // And once more: a copy of a copy.
+        let second = folder.join("second");
+        run(&[copy, "--responses", "-w", second.to_str().expect("a path")], Stdio::null());
+        let last = run(&[second.to_str().expect("a path"), "--responses"], Stdio::null());
+        assert_eq!(events(&last), events(&first), "{name}, copied twice");
+        all += events(&first).len();
+    }
+    assert!(all > 100, "{all} events");
+    fs::remove_dir_all(folder).expect("the folder goes");
+}
+
+#[test]
+fn files_are_as_large_and_as_many_as_asked() {
+    let folder = scratch("many");
+    let path = folder.join("f");
+    let path = path.to_str().expect("a path");
+    run(&["connections.pcap", "-w", path, "-C", "1k", "-W", "3"], Stdio::null());
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    assert!(names.len() > 1 && names.iter().all(|n| ["f0", "f1", "f2"].contains(&n.as_str())));
+    for name in names {
+        let said = run(&[folder.join(name).to_str().expect("a path")], Stdio::null());
+        assert!(!events(&said).is_empty() && said.ends_with("exit: Some(0)\n"), "{said}");
+    }
+    fs::remove_dir_all(folder).expect("the folder goes");
+}
+
+#[test]
+fn what_cannot_be_written_is_one_line() {
+    let full = run(&["connections.pcap", "-q", "-w", "/dev/full"], Stdio::null());
+    assert!(full.contains("/dev/full: No space left on device"), "{full}");
+    assert_eq!(full.lines().count(), 2, "{full}");
+    assert!(full.ends_with("exit: Some(1)\n"), "{full}");
+    let missing = run(&["connections.pcap", "-w", "/nowhere/f"], Stdio::null());
+    assert!(missing.starts_with("stderr: sentby: writing /nowhere/f: "), "{missing}");
+    for wrong in [&["-w", "-", "--print"][..], &["-w", "f", "-W", "3"], &["-w", "-", "-C", "1"]] {
+        let said = run(&[&["connections.pcap"], wrong].concat(), Stdio::null());
+        assert!(said.ends_with("exit: Some(2)\n"), "{wrong:?}: {said}");
+    }
+}

@@ -14,6 +14,7 @@ pub mod fragments;
 pub mod link;
 pub mod packet;
 pub mod protocol;
+pub mod rebuild;
 pub mod start;
 pub mod transport;
 pub mod tunnel;

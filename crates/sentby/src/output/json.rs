@@ -51,11 +51,7 @@ impl Output for Json {
 /// Appends an event as one object, without a newline.
 pub fn write_event(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     let mut object = Object::open(line);
-    for field in FIELDS {
-        if let Some(value) = (field.get)(event) {
-            write_value(&mut object, field.name, value)?;
-        }
-    }
+    write_fields(event, &mut object)?;
     object.key(event.request.protocol.name())?;
     let mut inner = Object::open(object.out);
     for (field, value) in event.request.fields() {
@@ -63,6 +59,23 @@ pub fn write_event(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     }
     inner.close();
     object.close();
+    Ok(())
+}
+
+/// The same without the protocol's own object.
+pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut object = Object::open(line);
+    write_fields(event, &mut object)?;
+    object.close();
+    Ok(())
+}
+
+fn write_fields(event: &Event<'_>, object: &mut Object<'_>) -> io::Result<()> {
+    for field in FIELDS {
+        if let Some(value) = (field.get)(event) {
+            write_value(object, field.name, value)?;
+        }
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod options;
 mod pcap;
 mod pcapng;
 mod time;
+pub mod write;
 
 pub use options::{Options, option};
 pub use time::Scale;

@@ -15,7 +15,7 @@ pub const SIMPLE: u32 = 3;
 pub const ENHANCED: u32 = 6;
 
 /// What tells the byte order of a section, as a little-endian reader sees it.
-const LITTLE: u32 = 0x1a2b_3c4d;
+pub const LITTLE: u32 = 0x1a2b_3c4d;
 const BIG: u32 = LITTLE.swap_bytes();
 
 /// Bytes before a block's body, and behind it.

@@ -46,7 +46,7 @@ fn read(bytes: &[u8], step: usize) -> (Vec<Record<'_>>, Option<Fault>) {
                 Ok(Step::More(n)) => {
                     assert!(n > end - at, "it asks for what is there");
                     assert!(n <= MAX_BLOCK + 16, "it asks for {n} bytes");
-                    if at + n > bytes.len() {
+                    if end == bytes.len() {
                         return (records, None);
                     }
                     break;
