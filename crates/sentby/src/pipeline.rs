@@ -369,7 +369,8 @@ impl Pipeline<'_> {
         let bytes = &segment.payload[from..];
         let before = self.ledger.parts;
         let at = seq.wrapping_add(from as u32);
-        let place = Place { seq: at, packet: (from == 0).then_some(packet) };
+        let carried = segment.len.unwrap_or_default().max(segment.payload.len() as u32);
+        let place = Place { seq: at, packet: (from == 0).then_some((packet, carried.into())) };
         let ended = cut || bytes.len() >= REQUEST_MAX;
         let rest = self.requests((capture, ends), bytes, ended, place)?;
         self.count_cut(cut, before, &mut flow);
@@ -492,8 +493,9 @@ const UDP_HEADER: usize = 8;
 struct Place<'a> {
     /// Sequence number of the first.
     seq: u32,
-    /// The packet that carried them, if it carried nothing else.
-    packet: Option<&'a [u8]>,
+    /// The packet that they begin in, if nothing else stands before them, and how many
+    /// bytes it carried.
+    packet: Option<(&'a [u8], u64)>,
 }
 
 impl<'a> Place<'a> {
@@ -505,7 +507,12 @@ impl<'a> Place<'a> {
             _ => rest.len() as u64,
         };
         match self.packet {
-            Some(packet) if at == 0 && whole >= rest.len() as u64 => Raw::Packet(packet),
+            // All of the request, and nothing besides, is in it.
+            Some((packet, carried))
+                if at == 0 && (rest.len() as u64..=carried).contains(&whole) =>
+            {
+                Raw::Packet(packet)
+            }
             _ => Raw::Payload {
                 protocol: TCP,
                 seq: self.seq.wrapping_add(at as u32),

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use wire::Fault;
 use wire::capture_file::write::{self, MAX_OPTION, Packet, Statistics};
 use wire::link::linktype;
 use wire::rebuild::{self, Sent};
@@ -179,6 +180,9 @@ impl Pcapng {
             Raw::Payload { protocol, seq, bytes, whole } => {
                 let ports = (event.sport.unwrap_or_default(), event.dport.unwrap_or_default());
                 let (src, dst) = (event.src, event.dst);
+                // There was more of it, and nobody knows how much.
+                let cut = event.request.faults.contains(&Fault::Truncated);
+                let whole = whole + u64::from(cut);
                 let sent = Sent { src, dst, ports, protocol, seq, bytes, whole };
                 (rebuild::packet(&sent, &mut self.packet), true)
             }
