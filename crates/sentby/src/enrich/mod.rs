@@ -20,7 +20,9 @@ pub use descendants::descendants;
 pub use go::GoBuild;
 pub use user::Users;
 
-use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
+use crate::event::{
+    Candidate, Capture, DstName, Ends, Event, Evidence, Process, ProcessKey, Raw, until_nul,
+};
 pub use lru::Lru;
 use names::{Names, Place};
 pub use procfs::Procfs;
@@ -98,7 +100,6 @@ impl Enricher {
 
     /// For recordings and other machines' captures: this machine is never asked, an
     /// event has what its backend delivered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the replay backend"))]
     pub fn detached() -> Self {
         Self::of(None)
     }
@@ -164,6 +165,10 @@ impl Enricher {
         let process = entry.map(|e| &e.process);
         let uid = task.and_then(|t| t.uid).or_else(|| process?.uid);
         let users = self.local.as_ref().map(|l| &l.users);
+        let recorded = capture.recorded.as_deref();
+        let user = recorded.and_then(|r| r.user.as_deref());
+        let called = recorded.and_then(|r| r.dst_name.as_ref());
+        let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
         Event {
             capture,
@@ -174,20 +179,24 @@ impl Enricher {
                 .and_then(|t| t.comm.as_ref().map(|c| until_nul(c)))
                 .or_else(|| process?.comm.as_deref()),
             uid,
-            user: uid.and_then(|uid| users?.name(uid)),
+            user: user.or_else(|| uid.and_then(|uid| users?.name(uid))),
             process,
             facts: entry.map(|e| e.facts).filter(|facts| *facts != 0),
             unit: entry.and_then(|e| e.unit.as_deref()),
             container: entry.and_then(|e| e.container.as_deref()),
             candidates: &self.candidates,
-            go: program.and_then(|id| self.programs.get(&id)),
+            go: recorded
+                .and_then(|r| r.go.as_ref())
+                .or_else(|| program.and_then(|id| self.programs.get(&id))),
             src: ends.src,
             dst: ends.dst,
             sport,
             dport,
-            dst_name: self.names.of(key, place, said, capture.time),
+            dst_name: called.or_else(|| self.names.of(key, place, said, capture.time)),
             request,
             len: capture.len,
+            raw: Raw::Packet(&[]),
+            outcome: None,
         }
     }
 
@@ -211,6 +220,9 @@ impl Enricher {
     /// Who sent it: the backend's word, or the holders of the socket.
     fn attribute(&mut self, capture: &Capture, now: Instant) -> (Evidence, Option<ProcessKey>) {
         self.candidates.clear();
+        if let Some(recorded) = &capture.recorded {
+            self.candidates.extend_from_slice(&recorded.candidates);
+        }
         let evidence = capture.evidence;
         if evidence.names_a_process() {
             return (evidence, capture.task.and_then(|t| t.key));

@@ -64,7 +64,7 @@ pub enum Value<'e> {
     /// See [`Kind::Flag`]: present and true.
     Flag,
     /// See [`Kind::Name`].
-    Name(&'static str),
+    Name(&'e str),
     /// See [`Kind::Time`]: nanoseconds since the Unix epoch.
     Time(u64),
     /// See [`Kind::Address`].
@@ -136,7 +136,7 @@ pub static FIELDS: &[Field] = &[
         name: "hook",
         steady: false,
         kind: Kind::Name,
-        doc: "Where in the kernel the packet was seen.",
+        doc: "Where in the kernel the packet was seen; `file` in a capture file that does not tell.",
         get: |e| Some(Value::Name(e.capture.hook)),
     },
     Field {

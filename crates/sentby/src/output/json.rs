@@ -129,6 +129,14 @@ fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Kept>) -> io
     Ok(())
 }
 
+/// The same without the protocol's own object.
+pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut object = Object::open(line);
+    write_fields(event, FIELDS, &mut object)?;
+    object.close();
+    Ok(())
+}
+
 fn write_value(object: &mut Object<'_>, name: &str, value: Value<'_>) -> io::Result<()> {
     match value {
         Value::Text(bytes) => return object.text(name, bytes),
