@@ -1,6 +1,8 @@
 //! DNS responses: the addresses that they name.
 #![no_main]
 
+#[path = "../../crates/wire/tests/common/captures.rs"]
+mod captures;
 #[path = "../../crates/wire/tests/common/inputs.rs"]
 mod inputs;
 #[path = "../../crates/wire/tests/common/invariants.rs"]

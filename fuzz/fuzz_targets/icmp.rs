@@ -1,6 +1,8 @@
 //! ICMP and ICMPv6 messages, without the headers before them.
 #![no_main]
 
+#[path = "../../crates/wire/tests/common/captures.rs"]
+mod captures;
 #[path = "../../crates/wire/tests/common/inputs.rs"]
 mod inputs;
 #[path = "../../crates/wire/tests/common/invariants.rs"]

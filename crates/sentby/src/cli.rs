@@ -21,6 +21,8 @@ const BUFFER_SIZES: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 30;
 pub enum Task {
     /// Trace these protocols.
     Trace(Vec<Asked>, Box<TraceArgs>),
+    /// Read a capture file.
+    Replay(Vec<Asked>, Box<ReplayArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Wait to become the traced command (launch.rs).
@@ -48,6 +50,28 @@ pub struct TraceArgs {
     pub capture: CaptureArgs,
 }
 
+/// Options of `replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// pcap or pcapng, of whatever program; `-` reads stdin
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Protocols to look for; all where none is given
+    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
+    more: Vec<String>,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Do not look at DNS answers for the names of destinations
+    #[arg(long, help_heading = "Capture")]
+    pub no_names: bool,
+}
+
 /// How events are shown, and how many.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
@@ -55,6 +79,29 @@ pub struct OutputArgs {
     /// One JSON object per line (docs/events.md)
     #[arg(long)]
     pub json: bool,
+
+    /// Write a capture file (pcapng) with the sender beside each packet; `-` is stdout. Prints
+    /// nothing without --print
+    #[arg(short = 'w', long = "write", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub write: Option<String>,
+
+    /// Print as well, with -w
+    #[arg(long, requires = "write")]
+    pub print: bool,
+
+    /// With -w: another file after SIZE bytes, in millions or with k, m, g (tcpdump's -C)
+    #[arg(short = 'C', value_name = "SIZE", requires = "write", value_parser = file_size)]
+    pub file_size: Option<u64>,
+
+    /// With -w: another file after SECONDS; FILE is a strftime format (tcpdump's -G)
+    #[arg(short = 'G', value_name = "SECONDS", requires = "write",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub file_seconds: Option<u64>,
+
+    /// With -C: no more than N files, the oldest is written again; with -G alone: stop after N
+    #[arg(short = 'W', value_name = "N", requires = "write",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub file_count: Option<u32>,
 
     /// Stop after N events
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -171,15 +218,24 @@ pub fn command() -> Command {
     let launch = Command::new("__launch")
         .hide(true)
         .arg(clap::arg!(<COMMAND> ...).last(true).value_parser(clap::value_parser!(OsString)));
+    let replay = ReplayArgs::augment_args(Command::new("replay"))
+        .about("What a capture file holds (pcap, pcapng), as if it were sent now")
+        .long_about(None);
     command
         .subcommand(trace("all", "Everything above at once"))
+        .subcommand(with_protocols(replay, "all"))
         .subcommand(doctor)
         .subcommand(launch)
 }
 
 fn trace(name: &'static str, about: &'static str) -> Command {
     // The derived arguments bring the about of their struct; ours comes after.
-    let mut command = TraceArgs::augment_args(Command::new(name)).about(about).long_about(None);
+    let command = TraceArgs::augment_args(Command::new(name)).about(about).long_about(None);
+    with_protocols(command, name)
+}
+
+/// Adds what the protocols declare. Help is about one of them, or with `all` about each.
+fn with_protocols(mut command: Command, name: &'static str) -> Command {
     for (switch, owners) in switches() {
         // Others can be named as well, so that all are taken; but help is about this one.
         let own = name == "all" || owners.contains(&name);
@@ -286,15 +342,26 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))
         }
+        "replay" => {
+            let mut args = ReplayArgs::from_arg_matches(matches)?;
+            let first = if args.more.is_empty() { "all" } else { "" };
+            let asked = asked(first, &args.more, matches);
+            args.filter.fields = field_args(&asked, matches);
+            Ok(Task::Replay(asked, Box::new(args)))
+        }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
-            let asked = protocols(first, &args.more).into_iter();
-            let asked = asked.map(|p| Asked { protocol: p, on: switched_on(p, matches) });
-            let asked: Vec<_> = asked.collect();
+            let asked = asked(first, &args.more, matches);
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Trace(asked, Box::new(args)))
         }
     }
+}
+
+/// The protocols named, with what is switched on.
+fn asked(first: &str, more: &[String], matches: &ArgMatches) -> Vec<Asked> {
+    let named = protocols(first, more).into_iter();
+    named.map(|p| Asked { protocol: p, on: switched_on(p, matches) }).collect()
 }
 
 /// The protocols named, once each, in the registry's order.
@@ -321,6 +388,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration
         .filter(|d| !d.is_zero())
         .ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
+}
+
+/// A size as tcpdump's -C takes it.
+fn file_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1_000_000,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => 0,
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    size.filter(|size| *size > 0)
+        .ok_or_else(|| "give a size in millions of bytes, or with k, m or g".to_owned())
 }
 
 fn buffer_size(text: &str) -> Result<usize, String> {

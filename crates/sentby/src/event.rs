@@ -22,6 +22,8 @@ pub enum Evidence {
     Owner,
     /// Found by matching socket tables to /proc/PID/fd.
     Procfs,
+    /// A capture file of another program names the process, and does not say why.
+    Recorded,
     /// The kernel sent it; no process did.
     Kernel,
     /// Not from this machine.
@@ -32,11 +34,11 @@ pub enum Evidence {
 
 impl Evidence {
     /// Every evidence, strongest first.
-    #[cfg(test)]
-    pub const ALL: [Evidence; 6] = [
+    pub const ALL: [Evidence; 7] = [
         Evidence::Task,
         Evidence::Owner,
         Evidence::Procfs,
+        Evidence::Recorded,
         Evidence::Kernel,
         Evidence::Forwarded,
         Evidence::Unknown,
@@ -48,6 +50,7 @@ impl Evidence {
             Evidence::Task => "task",
             Evidence::Owner => "owner",
             Evidence::Procfs => "procfs",
+            Evidence::Recorded => "recorded",
             Evidence::Kernel => "kernel",
             Evidence::Forwarded => "forwarded",
             Evidence::Unknown => "unknown",
@@ -56,7 +59,7 @@ impl Evidence {
 
     /// Whether events of this evidence name a process.
     pub fn names_a_process(self) -> bool {
-        matches!(self, Evidence::Task | Evidence::Owner | Evidence::Procfs)
+        matches!(self, Evidence::Task | Evidence::Owner | Evidence::Procfs | Evidence::Recorded)
     }
 }
 
@@ -164,6 +167,34 @@ pub struct Capture {
     /// Bytes that each of its datagrams carries, where one send holds several
     /// (UDP_SEGMENT) and the device cuts them.
     pub segment: Option<u32>,
+    /// What a recording says about it that no other field holds.
+    pub recorded: Option<Box<Recorded>>,
+}
+
+impl Capture {
+    /// What an [`Outcome`] of the connection that it opens goes by.
+    pub fn opening(&self) -> Option<u64> {
+        self.recorded.as_ref().map_or(self.socket_inode, |recorded| recorded.opening)
+    }
+}
+
+/// What a recording says about a packet.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// It holds one request, of this protocol, as far as it was captured.
+    pub protocol: Option<&'static str>,
+    /// How what it opened has ended.
+    pub outcome: Option<wire::Outcome>,
+    /// What an [`Outcome`] that is told later goes by.
+    pub opening: Option<u64>,
+    /// The sender's user name there.
+    pub user: Option<String>,
+    /// The processes that held the socket, where there were several.
+    pub candidates: Vec<Candidate>,
+    /// What the sender's executable said there.
+    pub go: Option<GoBuild>,
+    /// The name of the destination, and who called it so.
+    pub dst_name: Option<(Vec<u8>, String)>,
 }
 
 /// Processes that held a socket which a packet may have left by.
@@ -272,7 +303,25 @@ pub struct DstName<'a> {
     /// The name, without a last dot.
     pub name: &'a [u8],
     /// Who called it so: `dns`, `dns-other`, or the request itself.
-    pub source: &'static str,
+    pub source: &'a str,
+}
+
+/// The bytes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raw<'a> {
+    /// The packet that it is, or is all of, as it was captured: from the IP header on.
+    Packet(&'a [u8]),
+    /// What was sent, without the packets around it: they were several, or held more.
+    Payload {
+        /// The IP protocol that carried it.
+        protocol: u8,
+        /// TCP: sequence number of the first byte.
+        seq: u32,
+        /// As far as it was captured.
+        bytes: &'a [u8],
+        /// How long it is as a whole, as far as that is known.
+        whole: u64,
+    },
 }
 
 /// A request with its sender: what filters and outputs see.
@@ -294,6 +343,9 @@ pub struct Event<'a> {
     pub user: Option<&'a str>,
     /// What else is known about the sender.
     pub process: Option<&'a Process>,
+    /// A number for just this knowledge: where two events have the same, so are `process`,
+    /// `unit` and `container`.
+    pub facts: Option<u64>,
     /// systemd unit out of the cgroup path.
     pub unit: Option<&'a str>,
     /// Container id out of the cgroup path.
@@ -316,9 +368,22 @@ pub struct Event<'a> {
     pub request: &'a Request<'a>,
     /// Length of the whole packet in bytes, from the IP header on.
     pub len: Option<u32>,
+    /// The bytes that it was decoded from.
+    pub raw: Raw<'a>,
+    /// How it ended, where that was told.
+    pub outcome: Option<wire::Outcome>,
 }
 
 impl Event<'_> {
+    /// The number of the IP protocol that carries the request (IANA "Assigned Internet
+    /// Protocol Numbers").
+    pub fn ip_protocol(&self) -> Option<u8> {
+        match self.raw {
+            Raw::Packet(bytes) => Some(wire::packet::parse(Layer::Ip, bytes)?.protocol),
+            Raw::Payload { protocol, .. } => Some(protocol),
+        }
+    }
+
     /// The interface's name, without padding.
     pub fn iface_name(&self) -> Option<&[u8]> {
         self.capture.iface.as_ref().map(|i| until_nul(&i.name))

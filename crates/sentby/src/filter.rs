@@ -102,7 +102,6 @@ impl Filter {
 
     /// Reads the flags, for recordings and other machines' events: no name is looked
     /// up here, users are compared by the names in the events.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the replay backend"))]
     pub fn detached(args: &FilterArgs) -> anyhow::Result<Self> {
         Self::at(args, &Nowhere)
     }

@@ -3,7 +3,7 @@
 
 use crate::enrich::GoBuild;
 use crate::event::{
-    Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Task, Wanted,
+    Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Raw, Task, Wanted,
 };
 use std::borrow::Cow;
 use std::fmt;
@@ -109,6 +109,7 @@ pub struct Sample {
     pub dst_name: Option<Vec<u8>>,
     pub request: Request<'static>,
     pub len: Option<u32>,
+    pub packet: Vec<u8>,
 }
 
 impl Sample {
@@ -139,6 +140,7 @@ impl Sample {
             dst_name: None,
             request,
             len: Some(84),
+            packet: Vec::new(),
         }
     }
 
@@ -216,6 +218,7 @@ impl Sample {
             uid: self.uid,
             user: self.user.as_deref(),
             process: self.process.as_ref(),
+            facts: None,
             unit: self.unit.as_deref(),
             container: self.container.as_deref(),
             candidates: &self.candidates,
@@ -227,6 +230,8 @@ impl Sample {
             dst_name: self.dst_name.as_deref().map(|name| DstName { name, source: "dns" }),
             request: &self.request,
             len: self.len,
+            raw: Raw::Packet(&self.packet),
+            outcome: None,
         }
     }
 }
@@ -254,5 +259,6 @@ pub fn capture() -> Capture {
         bytes: 0..0,
         len: Some(84),
         segment: None,
+        recorded: None,
     }
 }

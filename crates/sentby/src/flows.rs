@@ -46,6 +46,8 @@ pub struct Pending {
     pub capture: Capture,
     /// From its first byte on.
     pub bytes: Vec<u8>,
+    /// Sequence number of that byte.
+    pub seq: u32,
 }
 
 /// The streams of which something is kept.
@@ -120,7 +122,7 @@ mod tests {
     }
 
     fn pending() -> Flow {
-        let pending = Pending { capture: fixture::capture(), bytes: b"GET".to_vec() };
+        let pending = Pending { capture: fixture::capture(), bytes: b"GET".to_vec(), seq: 1 };
         Flow { pending: Some(pending), ..Flow::default() }
     }
 

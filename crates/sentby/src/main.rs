@@ -19,6 +19,7 @@ mod output;
 mod pipeline;
 mod plan;
 mod privileges;
+mod replay;
 mod trace;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match cli::parse() {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
+        cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::Launch(words) => {
             return ExitCode::from(launch::become_command(&words) as u8);

@@ -11,7 +11,7 @@ use crate::asked::{self, Asked, Found};
 use crate::capture::Counts;
 use crate::capture::reader::{Message, Reader};
 use crate::enrich::Enricher;
-use crate::event::{Batch, Capture, Ends, Item, Outcome, Wanted};
+use crate::event::{Batch, Capture, Ends, Item, Outcome, Raw, Recorded, Wanted};
 use crate::filter::Filter;
 use crate::flows::{Flow, Flows, Key, Pending, REQUEST_MAX};
 use crate::ledger::Ledger;
@@ -22,7 +22,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-use wire::transport::{Segment, flag};
+use wire::transport::{Segment, TCP, UDP, flag};
 use wire::{Next, Packet, Request};
 
 /// The longest time a stop request goes unnoticed.
@@ -54,6 +54,8 @@ pub struct Pipeline<'a> {
     pub output: Box<dyn Output + 'a>,
     /// Where every capture went.
     pub ledger: Ledger,
+    /// What the user should know at the end.
+    pub notes: Vec<String>,
 }
 
 /// Whether to go on.
@@ -68,6 +70,7 @@ impl Pipeline<'_> {
     /// backend, so that the ledger is complete.
     pub fn run(&mut self, reader: &Reader, limits: &Limits<'_>) -> Result<()> {
         let mut flow = Go::On;
+        let mut error = None;
         let end = loop {
             if limits.reached() {
                 reader.stop();
@@ -80,8 +83,15 @@ impl Pipeline<'_> {
             match message {
                 Message::End(counts) => break Some(counts),
                 Message::Batch(batch) => {
-                    if self.batch(&batch, &mut flow, limits)? == Go::Enough {
-                        reader.stop();
+                    match self.batch(&batch, &mut flow, limits) {
+                        Ok(Go::On) => {}
+                        Ok(Go::Enough) => reader.stop(),
+                        // What comes now is counted as left; the first error is the reason.
+                        Err(e) => {
+                            flow = Go::Enough;
+                            error = error.or(Some(e));
+                            reader.stop();
+                        }
                     }
                     reader.recycle(batch);
                 }
@@ -91,14 +101,24 @@ impl Pipeline<'_> {
             quiet_pipe(self.expire(None))?;
         }
         let flushed = self.output.flush();
+        let mut failed = None;
         if let Some(counts) = end {
-            self.close_ledger((*counts)?);
+            let mut counts = (*counts)?;
+            failed = counts.failed.take();
+            self.close_ledger(counts);
         }
-        quiet_pipe(flushed).map(drop)
+        if let Some(error) = error {
+            return Err(error);
+        }
+        quiet_pipe(flushed)?;
+        quiet_pipe(self.output.finish(&self.ledger))?;
+        failed.map_or(Ok(()), Err)
     }
 
     fn batch(&mut self, batch: &Batch, flow: &mut Go, limits: &Limits<'_>) -> Result<Go> {
-        let mut latest = 0;
+        // Not the latest: files may have a packet from the future among the others.
+        let mut earliest = None;
+        let mut failed = None;
         for item in &batch.items {
             let shown = match item {
                 Item::Process(key, process) => {
@@ -111,7 +131,7 @@ impl Pipeline<'_> {
                 }
                 _ if *flow == Go::Enough => continue,
                 Item::Capture(capture) => {
-                    latest = capture.time;
+                    earliest = Some(earliest.unwrap_or(u64::MAX).min(capture.time));
                     self.capture(capture, &batch.bytes[capture.bytes.clone()])
                 }
                 Item::Answer(capture) => {
@@ -124,13 +144,20 @@ impl Pipeline<'_> {
                 }
                 Item::Outcome(outcome) => self.outcome(outcome),
             };
-            if quiet_pipe(shown)? == Go::Enough
-                || limits.count.is_some_and(|n| self.ledger.shown >= n)
-            {
-                *flow = Go::Enough;
+            // The rest of the batch is counted as left.
+            match quiet_pipe(shown) {
+                Ok(Go::On) if limits.count.is_none_or(|n| self.ledger.shown < n) => {}
+                Ok(_) => *flow = Go::Enough,
+                Err(e) => {
+                    *flow = Go::Enough;
+                    failed = Some(e);
+                }
             }
         }
-        if *flow == Go::On && quiet_pipe(self.expire(Some(latest)))? == Go::Enough {
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if *flow == Go::On && quiet_pipe(self.expire(Some(earliest.unwrap_or(0))))? == Go::Enough {
             *flow = Go::Enough;
         }
         if quiet_pipe(self.output.flush())? == Go::Enough {
@@ -145,6 +172,11 @@ impl Pipeline<'_> {
             return Ok(());
         };
         let ends = Ends::of(&packet);
+        if let Some(recorded) = &capture.recorded
+            && let Some(protocol) = recorded.protocol
+        {
+            return self.recorded((capture, bytes), recorded, protocol, &packet);
+        }
         match (capture.wanted, wire::transport::tcp(&packet), capture.segment) {
             (Wanted::Payload { begins, opens }, Some(segment), _) => {
                 self.ledger.parts += 1;
@@ -152,7 +184,7 @@ impl Pipeline<'_> {
                     self.ledger.parts -= 1;
                     self.packet(capture, ends, &request, bytes)?;
                 }
-                self.segment(capture, ends, &segment, begins)
+                self.segment((capture, bytes), ends, &segment, begins)
             }
             (Wanted::Payload { .. }, None, Some(size)) => {
                 self.ledger.parts += 1;
@@ -182,8 +214,10 @@ impl Pipeline<'_> {
         request: &Request<'_>,
         bytes: &[u8],
     ) -> io::Result<()> {
-        let waits = capture.socket_inode.filter(|_| request.protocol.awaits_outcome());
-        let Some(inode) = waits else { return self.request(capture, ends, request) };
+        let waits = capture.opening().filter(|_| request.protocol.awaits_outcome());
+        let Some(inode) = waits else {
+            return self.request(capture, ends, request, (Raw::Packet(bytes), None));
+        };
         self.ledger.parts += 1;
         match self.openings.keep(inode, capture, bytes) {
             Kept::Waits(None) | Kept::Again => Ok(()),
@@ -211,7 +245,37 @@ impl Pipeline<'_> {
         };
         request.protocol.conclude(&mut request, &outcome);
         self.ledger.parts -= 1;
-        self.request(capture, Ends::of(&packet), &request)
+        self.request(capture, Ends::of(&packet), &request, (Raw::Packet(bytes), Some(outcome)))
+    }
+
+    /// A packet that a recording has for one request, whatever came before and after it.
+    fn recorded(
+        &mut self,
+        (capture, bytes): (&Capture, &[u8]),
+        recorded: &Recorded,
+        protocol: &str,
+        packet: &Packet<'_>,
+    ) -> io::Result<()> {
+        self.ledger.parts += 1;
+        let raw = (Raw::Packet(bytes), recorded.outcome);
+        let ends = Ends::of(packet);
+        let Some(at) = self.asked.iter().position(|a| a.protocol.name() == protocol) else {
+            return Ok(());
+        };
+        let asked = [self.asked[at]];
+        if let Some(mut request) = asked::decode(&asked, packet) {
+            if let Some(outcome) = &recorded.outcome {
+                request.protocol.conclude(&mut request, outcome);
+            }
+            self.ledger.parts -= 1;
+            return self.request(capture, ends, &request, raw);
+        }
+        let Some(segment) = wire::transport::tcp(packet) else { return Ok(()) };
+        if let Found::Request(request, _) = asked::decode_stream(&asked, segment.payload, true) {
+            self.ledger.parts -= 1;
+            return self.request(capture, ends, &request, raw);
+        }
+        Ok(())
     }
 
     /// One send that the device cuts into several datagrams (UDP_SEGMENT).
@@ -228,8 +292,11 @@ impl Pipeline<'_> {
             own.len = Some(len);
             let datagram = Packet { payload: &payload, ip_len: Some(len), ..packet.clone() };
             if let Some(request) = asked::decode(&self.asked, &datagram) {
+                let bytes = payload.get(UDP_HEADER..).unwrap_or_default();
+                let whole = bytes.len() as u64;
+                let raw = Raw::Payload { protocol: UDP, seq: 0, bytes, whole };
                 self.ledger.parts -= 1;
-                self.request(&own, ends, &request)?;
+                self.request(&own, ends, &request, (raw, None))?;
             }
         }
         Ok(())
@@ -239,20 +306,32 @@ impl Pipeline<'_> {
         *self.ledger.lost.entry("undecodable").or_default() += 1;
     }
 
-    fn request(&mut self, capture: &Capture, ends: Ends, request: &Request<'_>) -> io::Result<()> {
-        let event = self.enricher.event(capture, ends, request);
+    fn request(
+        &mut self,
+        capture: &Capture,
+        ends: Ends,
+        request: &Request<'_>,
+        (raw, outcome): (Raw<'_>, Option<wire::Outcome>),
+    ) -> io::Result<()> {
+        let mut event = self.enricher.event(capture, ends, request);
+        event.raw = raw;
+        event.outcome = outcome;
         if !self.filter.matches(&event) {
             self.ledger.filtered += 1;
             return Ok(());
         }
-        self.ledger.shown += 1;
-        self.output.event(&event)
+        let taken = self.output.event(&event);
+        match taken {
+            Ok(()) => self.ledger.shown += 1,
+            Err(_) => self.ledger.left += 1,
+        }
+        taken
     }
 
     /// A piece of what a process sent over TCP.
     fn segment(
         &mut self,
-        capture: &Capture,
+        (capture, packet): (&Capture, &[u8]),
         ends: Ends,
         segment: &Segment<'_>,
         begins: bool,
@@ -270,7 +349,8 @@ impl Pipeline<'_> {
                 let ended = cut || pending.bytes.len() >= REQUEST_MAX;
                 let at = seq.wrapping_sub((pending.bytes.len() - segment.payload.len()) as u32);
                 let before = self.ledger.parts;
-                let rest = self.requests(&pending.capture, ends, &pending.bytes, ended)?;
+                let place = Place { seq: at, packet: None };
+                let rest = self.requests((&pending.capture, ends), &pending.bytes, ended, place)?;
                 self.count_cut(cut, before, &mut flow);
                 return self.keep(
                     key,
@@ -288,9 +368,12 @@ impl Pipeline<'_> {
         };
         let bytes = &segment.payload[from..];
         let before = self.ledger.parts;
-        let rest = self.requests(capture, ends, bytes, cut || bytes.len() >= REQUEST_MAX)?;
-        self.count_cut(cut, before, &mut flow);
         let at = seq.wrapping_add(from as u32);
+        let carried = segment.len.unwrap_or_default().max(segment.payload.len() as u32);
+        let place = Place { seq: at, packet: (from == 0).then_some((packet, carried.into())) };
+        let ended = cut || bytes.len() >= REQUEST_MAX;
+        let rest = self.requests((capture, ends), bytes, ended, place)?;
+        self.count_cut(cut, before, &mut flow);
         self.keep(key, flow, rest, (capture, bytes), (at, next), capture.time)
     }
 
@@ -306,10 +389,10 @@ impl Pipeline<'_> {
     /// Shows the requests that stand one after the other.
     fn requests(
         &mut self,
-        capture: &Capture,
-        ends: Ends,
+        (capture, ends): (&Capture, Ends),
         bytes: &[u8],
         ended: bool,
+        place: Place<'_>,
     ) -> io::Result<Rest> {
         let mut at = 0;
         while at < bytes.len() {
@@ -318,7 +401,8 @@ impl Pipeline<'_> {
                 Found::Wait => return Ok(Rest::Wait(at)),
                 Found::Request(request, next) => {
                     self.ledger.parts -= 1;
-                    self.request(capture, ends, &request)?;
+                    let raw = place.raw(bytes, at, next);
+                    self.request(capture, ends, &request, (raw, None))?;
                     match next {
                         Next::At(0) | Next::Somewhere | Next::Never => return Ok(Rest::Nothing),
                         Next::At(n) => {
@@ -347,8 +431,9 @@ impl Pipeline<'_> {
             Rest::Skip(n) => flow.skip_to = Some(place.0.wrapping_add(n.min(MAX_SKIP) as u32)),
             Rest::Wait(at) => {
                 flow.next = place.1;
+                let seq = place.0.wrapping_add(at as u32);
                 let bytes = bytes[at..].to_vec();
-                flow.pending = Some(Pending { capture: capture.clone(), bytes });
+                flow.pending = Some(Pending { capture: capture.clone(), bytes, seq });
             }
         }
         if flow.pending.is_none() && flow.skip_to.is_none() {
@@ -362,7 +447,8 @@ impl Pipeline<'_> {
 
     /// Decodes a request that will not become whole, as far as it came.
     fn ended(&mut self, key: &Key, pending: &Pending) -> io::Result<()> {
-        self.requests(&pending.capture, key.ends, &pending.bytes, true).map(drop)
+        let place = Place { seq: pending.seq, packet: None };
+        self.requests((&pending.capture, key.ends), &pending.bytes, true, place).map(drop)
     }
 
     /// Gives up on requests that wait too long; at the end (`None`) on all.
@@ -378,6 +464,7 @@ impl Pipeline<'_> {
 
     fn close_ledger(&mut self, counts: Counts) {
         self.ledger.hooks = counts.hooks;
+        self.notes = counts.notes;
         for (place, n) in counts.lost {
             *self.ledger.lost.entry(place).or_default() += n;
         }
@@ -395,6 +482,44 @@ impl Pipeline<'_> {
 impl Limits<'_> {
     fn reached(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || self.deadline.is_some_and(|d| Instant::now() >= d)
+    }
+}
+
+/// Length of a UDP header.
+const UDP_HEADER: usize = 8;
+
+/// Where bytes of a stream stand.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Sequence number of the first.
+    seq: u32,
+    /// The packet that they begin in, if nothing else stands before them, and how many
+    /// bytes it carried.
+    packet: Option<(&'a [u8], u64)>,
+}
+
+impl<'a> Place<'a> {
+    /// The bytes of the request that begins at an offset, the next one beginning at `next`.
+    fn raw(&self, bytes: &'a [u8], at: usize, next: Next) -> Raw<'a> {
+        let rest = &bytes[at..];
+        let whole = match next {
+            Next::At(n) if n > 0 => n,
+            _ => rest.len() as u64,
+        };
+        match self.packet {
+            // All of the request, and nothing besides, is in it.
+            Some((packet, carried))
+                if at == 0 && (rest.len() as u64..=carried).contains(&whole) =>
+            {
+                Raw::Packet(packet)
+            }
+            _ => Raw::Payload {
+                protocol: TCP,
+                seq: self.seq.wrapping_add(at as u32),
+                bytes: &rest[..rest.len().min(usize::try_from(whole).unwrap_or(usize::MAX))],
+                whole,
+            },
+        }
     }
 }
 

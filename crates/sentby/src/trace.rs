@@ -22,7 +22,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes written to stdout at once at the most; flushed whenever nothing is waiting.
 const STDOUT_BUFFER: usize = 64 * 1024;
@@ -30,11 +30,9 @@ const STDOUT_BUFFER: usize = 64 * 1024;
 /// Traces protocols until told to stop.
 pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
     ebpf::catch_libbpf_messages(args.output.verbose > 1);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, stop.clone()).context("catching signals")?;
-    }
+    let stop = stopped_by_signals()?;
     let mut filter = Filter::new(&args.filter)?;
+    let output = open_output(&args.output)?;
     let command = match args.command.is_empty() {
         true => None,
         false => Some(Waiting::new(&args.command)?),
@@ -63,16 +61,36 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
         openings: Openings::new(),
         enricher: Enricher::new(),
         filter,
-        output: open_output(&args.output),
+        output,
         ledger: Ledger::default(),
+        notes: Vec::new(),
     };
-    let limits = Limits {
-        count: args.output.count,
-        deadline: args.output.duration.map(|d| Instant::now() + d),
-        stop: &stop,
-    };
-    let done = pipeline.run(&reader, &limits);
-    close(&args.output, &pipeline.ledger)?;
+    finish(&args.output, &mut pipeline, &reader, &stop)
+}
+
+/// What is set when the user wants an end.
+pub fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone()).context("catching signals")?;
+    }
+    Ok(stop)
+}
+
+/// Runs a pipeline to its end, and says what became of every capture.
+pub fn finish(
+    args: &OutputArgs,
+    pipeline: &mut Pipeline<'_>,
+    reader: &Reader,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let limits =
+        Limits { count: args.count, deadline: args.duration.map(|d| Instant::now() + d), stop };
+    let done = pipeline.run(reader, &limits);
+    for note in &pipeline.notes {
+        say(args, format_args!("{note}"));
+    }
+    close(args, &pipeline.ledger)?;
     done
 }
 
@@ -131,7 +149,7 @@ fn say(args: &OutputArgs, what: std::fmt::Arguments<'_>) {
 }
 
 /// Says that the probes are live, to people and to scripts.
-fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
+pub fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
     for note in &reader.notes {
         say(args, format_args!("{note}"));
     }
@@ -163,20 +181,53 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("writing {}", path.display()))
 }
 
-fn open_output(args: &OutputArgs) -> Box<dyn output::Output> {
-    let stdout = io::stdout();
+/// Opens what events go to. Files are created at once, so that what is wrong with their
+/// names is said before anything is captured.
+pub fn open_output(args: &OutputArgs) -> Result<Box<dyn output::Output>> {
+    let Some(name) = &args.write else { return Ok(open_printing(args)) };
+    let rotates = [args.file_size.is_some(), args.file_seconds.is_some()];
+    if name == "-" {
+        let wrong = match () {
+            _ if args.print => Some("-w -: stdout cannot take what --print prints as well"),
+            _ if rotates.contains(&true) => Some("-w -: -C and -G need a file"),
+            _ if io::stdout().is_terminal() => {
+                Some("-w -: stdout is a terminal; give a file, or a pipe such as `| tshark -r -`")
+            }
+            _ => None,
+        };
+        return match wrong {
+            Some(wrong) => Err(UsageError(wrong.to_owned()).into()),
+            None => Ok(output::capture_on(stdout())),
+        };
+    }
+    if args.file_count.is_some() && !rotates.contains(&true) {
+        Err(UsageError("-W counts files of -C or -G; give one of them".to_owned()))?;
+    }
+    let capture = output::capture_files(output::Rotation {
+        name: name.clone(),
+        size: args.file_size,
+        every: args.file_seconds.map(Duration::from_secs),
+        count: args.file_count,
+    })?;
+    Ok(if args.print { output::both(open_printing(args), capture) } else { capture })
+}
+
+fn stdout() -> Box<dyn Write> {
+    Box::new(BufWriter::with_capacity(STDOUT_BUFFER, io::stdout().lock()))
+}
+
+fn open_printing(args: &OutputArgs) -> Box<dyn output::Output> {
     let color = match args.color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         }
     };
     let options = output::Options { time: args.time_style(), color };
     let name = if args.json { "json" } else { "text" };
-    let writer: Box<dyn Write> = Box::new(BufWriter::with_capacity(STDOUT_BUFFER, stdout.lock()));
     let entry = OUTPUTS.iter().find(|o| o.name == name).unwrap_or(&OUTPUTS[0]);
-    (entry.open)(options, writer)
+    (entry.open)(options, stdout())
 }
 
 fn close(args: &OutputArgs, ledger: &Ledger) -> Result<()> {

@@ -1,8 +1,10 @@
-//! Link, IP and transport headers: from captured bytes to addresses and a payload.
+//! IP headers: from captured bytes to addresses and a payload.
+//!
+//! What stands before them is in [`crate::link`]; fragments are put together in
+//! [`crate::fragments`], tunnels are looked into in [`crate::tunnel`].
 //!
 //! Deliberately absent: checksums (they are often left to the network card, so a
-//! sender's own capture has them wrong), reassembly of IP fragments, tunnels, MPLS,
-//! PPPoE and LLC/SNAP framing.
+//! sender's own capture has them wrong).
 
 use crate::bytes::{array, be16};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,10 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// seven in its recommended order; more are legal but only attackers send them. A
 /// longer chain ends the walk: `protocol` then is the next extension header's number.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
-
-/// How many VLAN tags are looked through: a service tag and a customer tag
-/// (IEEE 802.1Q, formerly 802.1ad).
-pub const MAX_VLAN_TAGS: usize = 2;
 
 /// Where the captured bytes begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,35 +59,8 @@ pub fn parse(layer: Layer, bytes: &[u8]) -> Option<Packet<'_>> {
             6 => ipv6(bytes),
             _ => None,
         },
-        Layer::Ethernet => ethernet(bytes),
+        Layer::Ethernet => parse(Layer::Ip, crate::link::ethernet(bytes)?),
     }
-}
-
-/// IANA "IEEE 802 Numbers".
-mod ethertype {
-    pub const IPV4: u16 = 0x0800;
-    pub const IPV6: u16 = 0x86dd;
-    pub const CUSTOMER_TAG: u16 = 0x8100;
-    pub const SERVICE_TAG: u16 = 0x88a8;
-    /// Never assigned, but what switches used for the outer tag before 802.1ad.
-    pub const OLD_SERVICE_TAG: u16 = 0x9100;
-}
-
-fn ethernet(bytes: &[u8]) -> Option<Packet<'_>> {
-    const ADDRESSES_LEN: usize = 12;
-    let mut rest = bytes.get(ADDRESSES_LEN..)?;
-    for _ in 0..=MAX_VLAN_TAGS {
-        let ethertype = be16(rest, 0)?;
-        match ethertype {
-            ethertype::IPV4 => return ipv4(&rest[2..]),
-            ethertype::IPV6 => return ipv6(&rest[2..]),
-            ethertype::CUSTOMER_TAG | ethertype::SERVICE_TAG | ethertype::OLD_SERVICE_TAG => {
-                rest = rest.get(4..)?;
-            }
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// RFC 791 section 3.1.
@@ -210,7 +181,7 @@ impl Packet<'_> {
 }
 
 /// IANA "IPv6 Extension Header Types", those after which another header follows.
-mod extension {
+pub(crate) mod extension {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
@@ -220,7 +191,7 @@ mod extension {
 
 /// The length of the extension header at the start of `bytes`; `None` when the
 /// protocol is no extension header or its length is not there.
-fn extension_len(protocol: u8, bytes: &[u8]) -> Option<usize> {
+pub(crate) fn extension_len(protocol: u8, bytes: &[u8]) -> Option<usize> {
     let stated = usize::from(*bytes.get(1)?);
     match protocol {
         extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION_OPTIONS => {

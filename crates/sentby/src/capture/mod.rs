@@ -7,8 +7,9 @@
 pub mod ebpf;
 pub mod packet;
 pub mod reader;
-#[cfg_attr(not(test), expect(dead_code, reason = "for backends without a kernel side"))]
+pub mod replay;
 pub mod select;
+pub mod watch;
 
 use crate::event::Batch;
 use crate::host::Host;
@@ -78,10 +79,15 @@ pub trait Source {
 
     /// What the kernel side counted so far.
     fn counts(&mut self) -> Counts;
+
+    /// Whether nothing more can come.
+    fn ended(&self) -> bool {
+        false
+    }
 }
 
 /// What a source counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Counts {
     /// Per hook.
     pub hooks: Vec<HookCount>,
@@ -89,6 +95,10 @@ pub struct Counts {
     pub lost: BTreeMap<&'static str, u64>,
     /// Losses that cost details only, by place.
     pub details_lost: BTreeMap<&'static str, u64>,
+    /// What the user should know, at the end.
+    pub notes: Vec<String>,
+    /// Why it could not deliver all there was.
+    pub failed: Option<anyhow::Error>,
 }
 
 /// Kinds of senders that a hook can see.

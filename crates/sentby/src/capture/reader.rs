@@ -52,6 +52,14 @@ impl Reader {
         settle: fn(),
     ) -> Result<Reader> {
         let (host, plan, options) = (host.clone(), plan.clone(), options.clone());
+        Self::spawn(move || backend.open(&host, &plan, &options), settle)
+    }
+
+    /// The same for a source that is opened otherwise.
+    pub fn spawn(
+        open: impl FnOnce() -> Result<Opened> + Send + 'static,
+        settle: fn(),
+    ) -> Result<Reader> {
         let (open_tx, open_rx) = mpsc::channel();
         let (tx, messages) = mpsc::sync_channel(CHANNEL_BATCHES);
         let (used, used_rx) = mpsc::channel();
@@ -59,7 +67,7 @@ impl Reader {
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("sentby-reader".to_owned())
-            .spawn(move || match backend.open(&host, &plan, &options) {
+            .spawn(move || match open() {
                 Err(e) => drop(open_tx.send(Err(e))),
                 Ok(opened) => {
                     settle();
@@ -124,7 +132,7 @@ fn read_until_stopped(
         if !batch.items.is_empty() && tx.send(Message::Batch(batch)).is_err() {
             return Ok(());
         }
-        if last {
+        if last || source.ended() {
             return Ok(());
         }
     }

@@ -21,7 +21,9 @@ pub use go::GoBuild;
 pub use procfs::{Procfs, read_limited};
 pub use user::Users;
 
-use crate::event::{Candidate, Capture, Ends, Event, Evidence, Process, ProcessKey, until_nul};
+use crate::event::{
+    Candidate, Capture, DstName, Ends, Event, Evidence, Process, ProcessKey, Raw, until_nul,
+};
 pub use lru::Lru;
 use names::{Names, Place};
 use procfs::Silence;
@@ -44,6 +46,8 @@ pub const PASSWD: &str = "/etc/passwd";
 #[derive(Default)]
 struct Entry {
     process: Process,
+    /// Changes with anything that events say of the process; no two entries share one.
+    facts: u64,
     /// Out of `process.cgroup`.
     unit: Option<String>,
     /// Out of `process.cgroup`.
@@ -79,6 +83,8 @@ pub struct Enricher {
     candidates: Vec<Candidate>,
     names: Names,
     programs: Programs,
+    /// The last number that was given to facts.
+    facts: u64,
     counters: Counters,
 }
 
@@ -94,7 +100,6 @@ impl Enricher {
 
     /// For recordings and other machines' captures: this machine is never asked, an
     /// event has what its backend delivered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the replay backend"))]
     pub fn detached() -> Self {
         Self::of(None)
     }
@@ -106,6 +111,7 @@ impl Enricher {
             candidates: Vec::new(),
             names: Names::new(),
             programs: Programs::new(),
+            facts: 0,
             counters: Counters::default(),
         }
     }
@@ -119,7 +125,7 @@ impl Enricher {
         entry.program = None;
         let old = std::mem::replace(&mut entry.process, facts);
         keep(&mut entry.process, old);
-        entry.derive();
+        entry.derive(next(&mut self.facts));
     }
 
     /// Takes an answer to a DNS query, which came in for the capture's task.
@@ -159,6 +165,10 @@ impl Enricher {
         let process = entry.map(|e| &e.process);
         let uid = task.and_then(|t| t.uid).or_else(|| process?.uid);
         let users = self.local.as_ref().map(|l| &l.users);
+        let recorded = capture.recorded.as_deref();
+        let user = recorded.and_then(|r| r.user.as_deref());
+        let called = recorded.and_then(|r| r.dst_name.as_ref());
+        let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
         Event {
             capture,
@@ -169,19 +179,24 @@ impl Enricher {
                 .and_then(|t| t.comm.as_ref().map(|c| until_nul(c)))
                 .or_else(|| process?.comm.as_deref()),
             uid,
-            user: uid.and_then(|uid| users?.name(uid)),
+            user: user.or_else(|| uid.and_then(|uid| users?.name(uid))),
             process,
+            facts: entry.map(|e| e.facts).filter(|facts| *facts != 0),
             unit: entry.and_then(|e| e.unit.as_deref()),
             container: entry.and_then(|e| e.container.as_deref()),
             candidates: &self.candidates,
-            go: program.and_then(|id| self.programs.get(&id)),
+            go: recorded
+                .and_then(|r| r.go.as_ref())
+                .or_else(|| program.and_then(|id| self.programs.get(&id))),
             src: ends.src,
             dst: ends.dst,
             sport,
             dport,
-            dst_name: self.names.of(key, place, said, capture.time),
+            dst_name: called.or_else(|| self.names.of(key, place, said, capture.time)),
             request,
             len: capture.len,
+            raw: Raw::Packet(&[]),
+            outcome: None,
         }
     }
 
@@ -205,6 +220,9 @@ impl Enricher {
     /// Who sent it: the backend's word, or the holders of the socket.
     fn attribute(&mut self, capture: &Capture, now: Instant) -> (Evidence, Option<ProcessKey>) {
         self.candidates.clear();
+        if let Some(recorded) = &capture.recorded {
+            self.candidates.extend_from_slice(&recorded.candidates);
+        }
         let evidence = capture.evidence;
         if evidence.names_a_process() {
             return (evidence, capture.task.and_then(|t| t.key));
@@ -254,12 +272,18 @@ impl Enricher {
         }
         let first = entry.asked.replace(now).is_none();
         match local.procfs.process(key) {
-            Ok(found) => entry.fill(found),
+            Ok(found) => entry.fill(found, next(&mut self.facts)),
             Err(_) if !first => {}
             Err(Silence::Gone) => self.counters.gone += 1,
             Err(Silence::Reused) => self.counters.reused += 1,
         }
     }
+}
+
+/// The next number for facts.
+fn next(facts: &mut u64) -> u64 {
+    *facts += 1;
+    *facts
 }
 
 /// The entry of a process, made if there is none.
@@ -297,11 +321,11 @@ impl Entry {
     }
 
     /// Takes what /proc told: everything if no backend spoke, else what it left open.
-    fn fill(&mut self, found: Process) {
+    fn fill(&mut self, found: Process, facts: u64) {
         if !self.told {
             let old = std::mem::replace(&mut self.process, found);
             keep(&mut self.process, old);
-            return self.derive();
+            return self.derive(facts);
         }
         // The program in /proc may be the next one already. Its path belongs to the
         // reported command line only if the command lines are the same.
@@ -324,11 +348,12 @@ impl Entry {
             }
         }
         keep(known, found);
-        self.derive();
+        self.derive(facts);
     }
 
-    /// Reads unit and container out of the cgroup path.
-    fn derive(&mut self) {
+    /// Reads unit and container out of the cgroup path; the facts have changed.
+    fn derive(&mut self, facts: u64) {
+        self.facts = facts;
         let path = self.process.cgroup.as_deref();
         self.unit = path.and_then(container::unit);
         self.container = path.and_then(container::container);
@@ -336,7 +361,7 @@ impl Entry {
 }
 
 /// Keeps from `old` what an exec does not change, where `new` is silent.
-fn keep(new: &mut Process, old: Process) {
+pub fn keep(new: &mut Process, old: Process) {
     new.start = new.start.or(old.start);
     new.ppid = new.ppid.or(old.ppid);
     new.uid = new.uid.or(old.uid);

@@ -4,11 +4,20 @@ pub mod fields;
 mod json;
 #[cfg(test)]
 mod page;
+mod pcapng;
+mod rotation;
 mod text;
 mod time;
 
+pub use rotation::Rotation;
+
 use crate::event::Event;
+use crate::ledger::Ledger;
 use std::io;
+
+/// What a packet's comment begins with, in files that sentby writes: an object of JSON
+/// follows on the same line.
+pub const PREFIX: &[u8] = b"sentby ";
 
 /// Where events go. Outputs know fields, never protocols.
 pub trait Output {
@@ -17,6 +26,48 @@ pub trait Output {
 
     /// Makes what was taken visible; called whenever no more events are waiting.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// The run is over: takes where every capture went.
+    fn finish(&mut self, ledger: &Ledger) -> io::Result<()> {
+        let _ = ledger;
+        Ok(())
+    }
+}
+
+/// An output that gives what it takes to two.
+struct Both(Box<dyn Output>, Box<dyn Output>);
+
+impl Output for Both {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.0.event(event)?;
+        self.1.event(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.1.flush()
+    }
+
+    fn finish(&mut self, ledger: &Ledger) -> io::Result<()> {
+        self.0.finish(ledger)?;
+        self.1.finish(ledger)
+    }
+}
+
+/// Both of two outputs.
+pub fn both(first: Box<dyn Output>, second: Box<dyn Output>) -> Box<dyn Output> {
+    Box::new(Both(first, second))
+}
+
+/// A capture file on a writer.
+pub fn capture_on(out: Box<dyn io::Write>) -> Box<dyn Output> {
+    Box::new(pcapng::Pcapng::to_stdout(out, text::Printer::plain()))
+}
+
+/// Capture files, one after the other. The first is created at once.
+pub fn capture_files(rotation: Rotation) -> anyhow::Result<Box<dyn Output>> {
+    let rotating = rotation::Rotating::new(rotation, jiff::tz::TimeZone::system());
+    Ok(Box::new(pcapng::Pcapng::to_files(rotating, text::Printer::plain())?))
 }
 
 /// How a text line says when.

@@ -83,7 +83,7 @@ impl Color {
         match evidence {
             Evidence::Task => Color::Dim,
             Evidence::Owner => Color::Plain,
-            Evidence::Procfs => Color::Yellow,
+            Evidence::Procfs | Evidence::Recorded => Color::Yellow,
             Evidence::Kernel | Evidence::Forwarded => Color::Cyan,
             Evidence::Unknown => Color::Red,
         }
@@ -91,7 +91,7 @@ impl Color {
 }
 
 /// Formats events; keeps the widths and the line's memory.
-struct Printer {
+pub struct Printer {
     clock: Clock,
     style: TimeStyle,
     color: bool,
@@ -100,6 +100,12 @@ struct Printer {
 }
 
 impl Printer {
+    /// Lines without times and colours, for a file that has the times already.
+    pub fn plain() -> Self {
+        let options = Options { time: TimeStyle::None, color: false };
+        Self::new(options, Clock::new(options.time))
+    }
+
     fn new(options: Options, clock: Clock) -> Self {
         Printer {
             clock,
@@ -111,7 +117,7 @@ impl Printer {
     }
 
     /// The line of an event, with its newline.
-    fn line(&mut self, event: &Event<'_>) -> Result<&str, fmt::Error> {
+    pub fn line(&mut self, event: &Event<'_>) -> Result<&str, fmt::Error> {
         self.line.clear();
         self.when(event)?;
         self.who(event)?;

@@ -9,8 +9,13 @@ use wire::{Layer, Packet};
 pub type Target = fn(&[u8]);
 
 /// Every target and the folder of its corpus.
-pub const TARGETS: &[(&str, Target)] =
-    &[("packet", packet), ("icmp", icmp), ("stream", stream), ("answers", answers)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("packet", packet),
+    ("icmp", icmp),
+    ("stream", stream),
+    ("answers", answers),
+    ("capture_file", capture_file),
+];
 
 /// A byte that chooses the layer, then a captured packet.
 pub fn packet(input: &[u8]) {
@@ -22,6 +27,11 @@ pub fn packet(input: &[u8]) {
 /// What a process sent over a stream, and again cut anywhere.
 pub fn stream(input: &[u8]) {
     invariants::check_stream(input);
+}
+
+/// A capture file, of any format.
+pub fn capture_file(input: &[u8]) {
+    super::captures::check_file(input);
 }
 
 /// A DNS response.

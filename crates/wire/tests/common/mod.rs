@@ -1,6 +1,7 @@
 //! Test vectors as data: see the head of `tests/vectors/packet.txt`.
 #![allow(dead_code)] // no test file uses all of it
 
+pub mod captures;
 pub mod inputs;
 pub mod invariants;
 

@@ -126,6 +126,7 @@ fn packet(
         bytes: from..batch.bytes.len(),
         len: Some(r.len),
         segment: (r.segment != 0).then_some(r.segment),
+        recorded: None,
     })
 }
 

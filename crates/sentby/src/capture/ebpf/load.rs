@@ -91,7 +91,7 @@ pub fn attach(job: &Job<'_>) -> Result<Attached, LoadError> {
         attached.remember_open_sockets()?;
     }
     if job.outcomes {
-        attached.attach_all(&["sock_state"])?;
+        attached.attach_cgroup(job.host, &["sock_state"])?;
     }
     if job.names {
         attached.attach_cgroup(job.host, &["answers_cgroup"])?;

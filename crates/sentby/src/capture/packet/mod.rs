@@ -25,6 +25,7 @@ mod stack;
 mod tables;
 
 use super::select::Selector;
+use super::watch::Watch;
 use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
 use crate::host::Host;
 use crate::plan::Plan;
@@ -72,12 +73,16 @@ impl Backend for AfPacket {
             bail!("the hook {HOOK} cannot be used: {refusal}");
         }
         let netns = fs::metadata("/proc/thread-self/ns/net").ok().map(|m| m.ino() as u32);
-        let source = source(plan, options, netns)?;
+        let (watch, unwatched) = match Watch::start(host) {
+            Ok(watch) => (Some(watch), None),
+            Err(why) => (None, Some(why)),
+        };
+        let source = source(plan, options, netns, watch)?;
         // Without the privilege it is only later.
         let _ = rustix::process::setpriority_process(None, NICE);
         let answers = Sender::wanted(plan).into_iter().filter(|s| SEES.contains(s)).collect();
         let hooks = vec![(HOOK, answers)];
-        Ok(Opened { source: Box::new(source), hooks, notes: notes(host, netns) })
+        Ok(Opened { source: Box::new(source), hooks, notes: notes(host, netns, unwatched) })
     }
 }
 
@@ -87,11 +92,16 @@ fn refuse(host: &Host) -> Option<Refusal> {
     })
 }
 
-fn notes(host: &Host, netns: Option<u32>) -> Vec<String> {
+fn notes(host: &Host, netns: Option<u32>, unwatched: Option<String>) -> Vec<String> {
     let place = netns.map_or(String::new(), |inode| format!(" ({inode})"));
     let mut notes = vec![format!(
         "nothing is traced: senders are looked up in /proc, in this network namespace{place} alone"
     )];
+    notes.extend(unwatched.map(|why| {
+        format!(
+            "of processes that end soon less is known: the kernel does not tell of them ({why})"
+        )
+    }));
     if !host.can(Capability::CAP_SYS_PTRACE) {
         notes.push(
             "processes that have more privileges, or another user, are not named \
@@ -102,7 +112,12 @@ fn notes(host: &Host, netns: Option<u32>) -> Vec<String> {
     notes
 }
 
-fn source(plan: &Plan, options: &Options, netns: Option<u32>) -> Result<PacketSource> {
+fn source(
+    plan: &Plan,
+    options: &Options,
+    netns: Option<u32>,
+    watch: Option<Watch>,
+) -> Result<PacketSource> {
     let program = |purpose| {
         filter::program(plan, purpose, Incoming::default())
             .context("the packet filter for so many protocols is too long")
@@ -117,7 +132,7 @@ fn source(plan: &Plan, options: &Options, netns: Option<u32>) -> Result<PacketSo
     // Best effort: without CAP_NET_ADMIN it is net.core.rmem_max at the most.
     let _ = scout.receive_buffer(SCOUT_BUFFER);
     let own = [&capture, &scout].map(|socket| rustix::fs::fstat(socket.fd()).map(|s| s.st_ino));
-    let owners = Owners::new(own.into_iter().flatten().collect());
+    let owners = Owners::new(own.into_iter().flatten().collect(), watch);
     let judge = Judge { selector: Selector::new(plan)?, ifaces: plan.ifaces.clone(), netns };
     for socket in [&scout, &capture] {
         socket.bind().context("binding an AF_PACKET socket")?;

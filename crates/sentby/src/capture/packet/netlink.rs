@@ -122,7 +122,10 @@ mod tests {
         assert_eq!(read(&message(20, MULTI, 7, b"more")), Ok(false));
         assert_eq!(read(&message(DONE, MULTI, 7, &[0; 4])), Ok(true));
         assert_eq!(read(&error(-libc::ENOENT)), Err(io::ErrorKind::NotFound));
-        assert_eq!(read(&message(DONE, MULTI, 7, &(-libc::ENOENT).to_ne_bytes())), Err(io::ErrorKind::NotFound));
+        assert_eq!(
+            read(&message(DONE, MULTI, 7, &(-libc::ENOENT).to_ne_bytes())),
+            Err(io::ErrorKind::NotFound)
+        );
         assert_eq!(read(&message(20, 0, 6, b"late")), Ok(false));
         for cut in 0..20 {
             let _ = read(&message(20, 0, 7, b"once")[..cut]);

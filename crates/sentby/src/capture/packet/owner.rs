@@ -8,6 +8,7 @@
 use super::holders::{Holder, Search};
 use super::local::Local;
 use super::sockets::{Flow, How, Sockets};
+use crate::capture::watch::Watch;
 use crate::enrich::{Lru, Procfs};
 use crate::event::{Batch, Candidate, Evidence, Holders, Item, NS_PER_TICK, Process, ProcessKey};
 use rustix::time::{ClockId, clock_gettime};
@@ -79,9 +80,9 @@ struct Known {
 
 /// What could not be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shortfall {
+struct Shortfall {
     /// Flows that had to make room.
-    pub evicted: u64,
+    evicted: u64,
 }
 
 /// Names senders.
@@ -92,14 +93,15 @@ pub struct Owners {
     flows: Lru<Flow, Known>,
     ids: Lru<u64, u16>,
     told: Lru<ProcessKey, Instant>,
+    watch: Option<Watch>,
     ports: (u16, u16),
-    /// What could not be done.
-    pub shortfall: Shortfall,
+    shortfall: Shortfall,
 }
 
 impl Owners {
-    /// Knows nothing yet; `own` are the inodes of our own sockets.
-    pub fn new(own: Vec<u64>) -> Owners {
+    /// Knows nothing yet; `own` are the inodes of our own sockets. The watch knows processes
+    /// that have ended.
+    pub fn new(own: Vec<u64>, watch: Option<Watch>) -> Owners {
         Owners {
             sockets: Sockets::new(own),
             search: Search::new(Procfs::new("/proc")),
@@ -107,14 +109,20 @@ impl Owners {
             flows: Lru::new(FLOWS_MAX),
             ids: Lru::new(IDS_MAX),
             told: Lru::new(TOLD_MAX),
+            watch,
             ports: port_range(),
             shortfall: Shortfall::default(),
         }
     }
 
-    /// Searches that left out old processes.
-    pub fn limited(&self) -> u64 {
-        self.search.limited
+    /// Details that were lost, by reason.
+    pub fn lost(&self) -> Vec<(&'static str, u64)> {
+        let own = [
+            ("socket-search-limited", self.search.limited),
+            ("flows-forgotten", self.shortfall.evicted),
+        ];
+        let watch = self.watch.as_ref().map(Watch::lost);
+        own.into_iter().chain(watch.into_iter().flatten()).collect()
     }
 
     /// The sender of a packet. What is found out about processes goes into the batch.
@@ -128,7 +136,10 @@ impl Owners {
             former => self.look_again(former, sight, time),
         };
         for holder in &known.found {
-            tell(&mut self.told, self.search.procfs(), holder, batch);
+            let watched = self.watch.as_ref().and_then(|w| w.facts(holder.key.pid, time, batch));
+            if watched != Some(holder.key) {
+                tell(&mut self.told, self.search.procfs(), holder, batch);
+            }
         }
         let sender = Sender {
             evidence: known.evidence,
@@ -293,7 +304,8 @@ fn timely(known: &Known, time: u64, chosen: bool) -> Option<Arc<Holders>> {
 }
 
 /// Tells what /proc says about a process, unless that was told a moment ago.
-fn tell(told: &mut Lru<ProcessKey, Instant>, procfs: &Procfs, key: ProcessKey, batch: &mut Batch) {
+fn tell(told: &mut Lru<ProcessKey, Instant>, procfs: &Procfs, holder: &Holder, batch: &mut Batch) {
+    let key = holder.key;
     let now = Instant::now();
     if told.peek(&key).is_some_and(|at| now.saturating_duration_since(*at) < TOLD) {
         return;

@@ -37,6 +37,9 @@ const BLOCKS_MAX: usize = 32;
 const IFACES_MAX: usize = 4096;
 const IFACE_FRESH: Duration = Duration::from_secs(1);
 
+/// VLAN tags that are looked through: a service tag and a customer tag.
+const TAGS_MAX: usize = 2;
+
 /// How long the last block may take to be handed over, after nothing goes in any more.
 const LAST_BLOCK: Duration = Duration::from_millis(100);
 
@@ -163,17 +166,13 @@ impl Source for PacketSource {
         let mut counts = Counts::default();
         counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
         counts.lost = nonzero([("ring", self.drops)]);
-        counts.details_lost = nonzero([
-            ("scout", self.scout_drops),
-            ("socket-search-limited", self.owners.limited()),
-            ("flows-forgotten", self.owners.shortfall.evicted),
-            ("streams-forgotten", self.judge.selector.forgotten),
-        ]);
+        let own = [("scout", self.scout_drops), ("streams", self.judge.selector.forgotten)];
+        counts.details_lost = nonzero(own.into_iter().chain(self.owners.lost()));
         counts
     }
 }
 
-fn nonzero<const N: usize>(counts: [(&'static str, u64); N]) -> BTreeMap<&'static str, u64> {
+fn nonzero(counts: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<&'static str, u64> {
     counts.into_iter().filter(|(_, n)| *n > 0).collect()
 }
 
@@ -238,6 +237,7 @@ impl Desk<'_> {
             // Above 64 KiB the header does not say.
             len: packet.ip_len.or(Some(frame.len)),
             segment: None,
+            recorded: None,
         }));
     }
 
@@ -283,7 +283,7 @@ fn network(bytes: &[u8], protocol: u16) -> Option<&[u8]> {
         return Some(bytes);
     }
     let mut rest = bytes;
-    for _ in 0..wire::packet::MAX_VLAN_TAGS {
+    for _ in 0..TAGS_MAX {
         let inner = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]);
         let version = rest.get(4)? >> 4;
         match inner {

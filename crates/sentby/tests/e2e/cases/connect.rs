@@ -13,7 +13,7 @@ pub const CASES: &[Case] = &[
     case("connect_established", connect_established, &["curl", "wget", "python3"]),
     case("connect_outcomes", connect_outcomes, &["python3", "nft"]),
     case("connect_fast_open", connect_fast_open, &["python3"]),
-    case("connect_many", connect_many, &["python3"]).heavy(),
+    case("connect_many", connect_many, &["python3"]),
     case("connect_multipath", connect_multipath, &["python3"]),
     case("connect_pending", connect_pending, &["python3", "nft"]),
 ];

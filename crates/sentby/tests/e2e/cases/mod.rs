@@ -25,6 +25,7 @@ mod shapes;
 mod sharing;
 mod text;
 mod tls_clients;
+mod written;
 
 use crate::ctx::Case;
 
@@ -52,6 +53,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         text::CASES,
         lifecycle::CASES,
         errors::CASES,
+        written::CASES,
         leftovers::CASES,
         oneshot::CASES,
         bystander::CASES,

@@ -260,12 +260,28 @@ int softirq_exit(void *ctx)
 	return 0;
 }
 
-/* How what opening_remember() noted ends. */
-SEC("raw_tp/inet_sock_set_state")
-int sock_state(struct bpf_raw_tracepoint_args *ctx)
+/*
+ * How what opening_remember() noted ends. Not by the tracepoint inet_sock_set_state: its
+ * programs are skipped where one of them was interrupted, or preempted, on the same CPU
+ * (bpf_trace_run(), kernel/trace/bpf_trace.c), and Linux 7.2 preempts them. Those of a
+ * cgroup always run; but only for sockets that ask for it (4.16, d44874910a26).
+ */
+SEC("sockops")
+int sock_state(struct bpf_sock_ops *ctx)
 {
-	opening_ends(ctx, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
-	return 0;
+	struct bpf_sock *sk;
+
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+					       BPF_SOCK_OPS_STATE_CB_FLAG);
+		return 1;
+	}
+	if (ctx->op != BPF_SOCK_OPS_STATE_CB)
+		return 1;
+	sk = ctx->sk;
+	if (sk)
+		opening_ends(ctx, (void *)launder(sk), ctx->args[0], ctx->args[1]);
+	return 1;
 }
 
 /* A child of a followed process is followed from its first instant. */

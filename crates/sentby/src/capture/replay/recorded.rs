@@ -1,0 +1,165 @@
+//! Reads what `-w` writes beside a packet: a line of JSON with the event that it was.
+
+use super::HOOK;
+use super::senders::{Sender, short};
+use crate::capture::BACKENDS;
+use crate::enrich::GoBuild;
+use crate::event::{
+    Ancestor, Candidate, Evidence, MAX_ANCESTORS, NS_PER_TICK, Process, ProcessKey, Recorded, Task,
+};
+use crate::output::PREFIX;
+use serde_json::Value;
+use wire::{Ending, PROTOCOLS};
+
+/// Most candidates that are taken.
+const MAX_CANDIDATES: usize = 64;
+
+/// Reads a comment; `None` where it is none of ours.
+pub fn read(comment: &[u8]) -> Option<Sender> {
+    let line = comment.strip_prefix(PREFIX)?.split(|b| *b == b'\n').next()?;
+    let value: Value = serde_json::from_slice(line).ok()?;
+    let event = Object(value.get("event")?);
+    let evidence = event.name("evidence")?;
+    let evidence = Evidence::ALL.into_iter().find(|e| e.name() == evidence)?;
+    let start = event.time("start");
+    let pid = event.number32("pid").filter(|_| evidence.names_a_process());
+    let key =
+        pid.map(|pid| ProcessKey { pid, start_ticks: start.unwrap_or_default() / NS_PER_TICK });
+    let task = evidence.names_a_process().then(|| Task {
+        key,
+        tid: event.number32("tid"),
+        comm: event.text("comm").map(|comm| short(&comm)),
+        uid: event.number32("uid"),
+    });
+    let hook = event
+        .name("hook")
+        .and_then(|name| BACKENDS.iter().flat_map(|b| b.hooks()).find(|hook| *hook == name));
+    Some(Sender {
+        evidence,
+        task,
+        process: key.map(|_| process(&event, start)),
+        hook: hook.unwrap_or(HOOK),
+        socket_inode: event.number("socket"),
+        shared: event.flag("shared"),
+        netns: event.number32("netns"),
+        len: event.number32("len"),
+        recorded: Some(Box::new(Recorded {
+            protocol: event.name("proto").and_then(protocol),
+            outcome: value.get("outcome").map(|outcome| self::outcome(&Object(outcome))),
+            opening: None,
+            user: event.name("user").map(str::to_owned),
+            candidates: candidates(&event),
+            go: event.0.get("go").and_then(|go| build(&Object(go))),
+            dst_name: event.text("dst_name").zip(event.name("dst_name_from").map(str::to_owned)),
+        })),
+    })
+}
+
+fn protocol(name: &str) -> Option<&'static str> {
+    PROTOCOLS.iter().map(|p| p.name()).find(|known| *known == name)
+}
+
+fn process(event: &Object<'_>, start: Option<u64>) -> Process {
+    let names = event.texts("ancestors");
+    let mut pids = event.numbers("ancestor_pids").into_iter();
+    let ancestors = names.map(|names| {
+        let ancestor = |comm| Ancestor { pid: pids.next(), comm };
+        names.into_iter().take(MAX_ANCESTORS).map(ancestor).collect()
+    });
+    Process {
+        start,
+        ppid: event.number32("ppid"),
+        ancestors,
+        uid: event.number32("uid"),
+        comm: event.text("process_comm").or_else(|| event.text("comm")),
+        exe: event.text("exe"),
+        exe_deleted: event.flag("exe_deleted"),
+        argv: event.texts("cmdline").map(|words| words.join(&0)),
+        argv_truncated: event.flag("cmdline_truncated"),
+        cgroup: event.text("cgroup"),
+        inner_pid: event.number32("pid_in_ns"),
+    }
+}
+
+fn candidates(event: &Object<'_>) -> Vec<Candidate> {
+    let list = event.0.get("candidates").and_then(Value::as_array);
+    let one = |value| {
+        let value = Object(value);
+        let key = ProcessKey { pid: value.number32("pid")?, start_ticks: 0 };
+        Some(Candidate { key, comm: value.text("comm")? })
+    };
+    list.into_iter().flatten().take(MAX_CANDIDATES).filter_map(one).collect()
+}
+
+fn build(go: &Object<'_>) -> Option<GoBuild> {
+    Some(GoBuild {
+        version: go.text("version")?,
+        path: go.text("path"),
+        module: go.text("module"),
+        module_version: go.text("module_version"),
+    })
+}
+
+fn outcome(outcome: &Object<'_>) -> wire::Outcome {
+    let ending = outcome.name("ending");
+    wire::Outcome {
+        ending: Ending::ALL.into_iter().find(|e| Some(e.name()) == ending),
+        after: outcome.number("after_ns"),
+        attempts: outcome.number32("attempts").unwrap_or_default(),
+    }
+}
+
+/// A JSON object, whose keys follow the rules of docs/events.md.
+struct Object<'v>(&'v Value);
+
+impl<'v> Object<'v> {
+    fn name(&self, key: &str) -> Option<&'v str> {
+        self.0.get(key)?.as_str()
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.0.get(key)?.as_u64()
+    }
+
+    fn number32(&self, key: &str) -> Option<u32> {
+        u32::try_from(self.number(key)?).ok()
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.0.get(key) == Some(&Value::Bool(true))
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    fn time(&self, key: &str) -> Option<u64> {
+        let time: jiff::Timestamp = self.name(key)?.parse().ok()?;
+        u64::try_from(time.as_nanosecond()).ok()
+    }
+
+    fn numbers(&self, key: &str) -> Vec<u32> {
+        let list = self.0.get(key).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(|n| u32::try_from(n.as_u64()?).ok()).collect()
+    }
+
+    /// The raw bytes where they stand beside, else the readable text.
+    fn text(&self, key: &str) -> Option<Vec<u8>> {
+        match self.name(&format!("{key}_hex")) {
+            Some(hex) => unhex(hex),
+            None => Some(self.name(key)?.as_bytes().to_vec()),
+        }
+    }
+
+    /// The same of a list.
+    fn texts(&self, key: &str) -> Option<Vec<Vec<u8>>> {
+        let strings = |key: &str| self.0.get(key)?.as_array().map(|list| list.iter());
+        match strings(&format!("{key}_hex")) {
+            Some(list) => list.map(|text| unhex(text.as_str()?)).collect(),
+            None => strings(key)?.map(|text| Some(text.as_str()?.as_bytes().to_vec())).collect(),
+        }
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}

@@ -1,0 +1,40 @@
+//! `sentby replay`: a capture file through the same decoders, filters and outputs.
+
+use crate::asked::Asked;
+use crate::capture::reader::Reader;
+use crate::capture::replay;
+use crate::cli::ReplayArgs;
+use crate::enrich::Enricher;
+use crate::filter::Filter;
+use crate::flows::Flows;
+use crate::ledger::Ledger;
+use crate::openings::Openings;
+use crate::pipeline::Pipeline;
+use crate::plan::Plan;
+use crate::{privileges, trace};
+use anyhow::Result;
+
+/// Reads a file to its end.
+pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
+    let stop = trace::stopped_by_signals()?;
+    let filter = Filter::detached(&args.filter)?;
+    let output = trace::open_output(&args.output)?;
+    let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
+    let protocols = asked.iter().map(|a| a.protocol.name()).collect();
+    let path = args.file.clone();
+    let open = move || replay::open(&path, &plan, protocols);
+    let reader = Reader::spawn(open, privileges::drop_unneeded)?;
+    privileges::drop_unneeded();
+    trace::announce(&args.output, &reader)?;
+    let mut pipeline = Pipeline {
+        asked,
+        flows: Flows::new(),
+        openings: Openings::new(),
+        enricher: Enricher::detached(),
+        filter,
+        output,
+        ledger: Ledger::default(),
+        notes: Vec::new(),
+    };
+    trace::finish(&args.output, &mut pipeline, &reader, &stop)
+}
