@@ -173,6 +173,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What hooks may lack.
+pub mod lack {
+    /// Evidence `task`: who sends is looked up afterwards.
+    pub const TASK: &str = "task";
+    /// Packets of other network namespaces than sentby's own.
+    pub const NETNS: &str = "netns";
+    /// Senders that are gone at once: they are unknown.
+    pub const BRIEF: &str = "brief";
+    /// The datagrams that a device cuts out of one send.
+    pub const SEGMENTS: &str = "segments";
+    /// Packets as a whole, where the device gets them in fragments.
+    pub const FRAGMENTED: &str = "fragmented";
+}
+
 /// One hook, judged by the facts alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookCheck {
@@ -182,6 +196,8 @@ pub struct HookCheck {
     pub sees: Vec<Sender>,
     /// Whether it reads what TCP and UDP carry.
     pub payload: bool,
+    /// What it cannot tell, of what the best can: of [`lack`].
+    pub lacks: Vec<&'static str>,
     /// Why it cannot be used, where the facts say so. Attaching may still fail.
     pub refusal: Option<Refusal>,
 }

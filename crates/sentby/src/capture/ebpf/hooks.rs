@@ -80,6 +80,7 @@ pub fn check(host: &Host) -> Vec<HookCheck> {
             name: h.name,
             sees: h.sees.to_vec(),
             payload: h.payload,
+            lacks: Vec::new(),
             refusal: refuse_bpf(host).or_else(|| (h.refuse)(host)),
         })
         .collect()

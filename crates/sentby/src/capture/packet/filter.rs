@@ -32,8 +32,6 @@ pub struct Incoming {
     pub outcomes: bool,
     /// Answers of DNS servers.
     pub names: bool,
-    /// Whatever may be forwarded.
-    pub passing: bool,
 }
 
 /// Values of sll_pkttype (linux/if_packet.h).
@@ -147,7 +145,7 @@ pub fn program(plan: &Plan, purpose: Purpose, incoming: Incoming) -> Option<Vec<
     }
     p.put(op::RET, 0);
     p.label("outgoing");
-    outgoing(&mut p, plan, purpose);
+    outgoing(&mut p, plan, purpose, incoming.names && purpose == Purpose::Scout);
     if comes_in {
         p.label("incoming");
         coming_in(&mut p, incoming);
@@ -165,7 +163,8 @@ fn ancillary(what: i32) -> u32 {
     (libc::SKF_AD_OFF + what) as u32
 }
 
-fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose) {
+/// `queries`: DNS queries as well, whatever the plan says, for the names of destinations.
+fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose, queries: bool) {
     p.put(op::LD_W_ABS, ancillary(libc::SKF_AD_PROTOCOL));
     p.is(u32::from(ethertype::IPV4), "four");
     p.is(u32::from(ethertype::IPV6), "six");
@@ -179,7 +178,7 @@ fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose) {
     p.put(op::LD_H_ABS, 6);
     p.jump(op::JSET, 0x1fff, To::Label("drop"), To::Next);
     p.put(op::LD_B_ABS, 9);
-    wanted(p, plan, "tcp4");
+    wanted(p, plan, "tcp4", queries.then_some("query4"));
     p.put(op::RET, 0);
     if tcp_wanted(plan) {
         p.label("tcp4");
@@ -191,10 +190,16 @@ fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose) {
             p.put(op::LD_B_IND, 12);
         });
     }
+    if queries {
+        p.label("query4");
+        p.put(op::LDX_MSH, 0);
+        p.put(op::LD_H_IND, 2);
+        p.jump(op::JEQ, DOMAIN, To::Label("accept"), To::Label("drop"));
+    }
 
     p.label("six");
     p.put(op::LD_B_ABS, 6);
-    wanted(p, plan, "tcp6");
+    wanted(p, plan, "tcp6", queries.then_some("query6"));
     for extension in EXTENSIONS {
         p.is(extension, "accept");
     }
@@ -207,6 +212,11 @@ fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose) {
             p.put(op::LD_B_ABS, 40 + 12);
         });
     }
+    if queries {
+        p.label("query6");
+        p.put(op::LD_H_ABS, 40 + 2);
+        p.jump(op::JEQ, DOMAIN, To::Label("accept"), To::Label("drop"));
+    }
 }
 
 fn tcp_wanted(plan: &Plan) -> bool {
@@ -214,7 +224,7 @@ fn tcp_wanted(plan: &Plan) -> bool {
 }
 
 /// The accumulator holds an IP protocol number.
-fn wanted(p: &mut Program, plan: &Plan, tcp: &'static str) {
+fn wanted(p: &mut Program, plan: &Plan, tcp: &'static str, query: Option<&'static str>) {
     for number in &plan.ip_protocols {
         p.is(u32::from(*number), "accept");
     }
@@ -223,6 +233,8 @@ fn wanted(p: &mut Program, plan: &Plan, tcp: &'static str) {
     }
     if !plan.datagrams.is_empty() {
         p.is(u32::from(UDP), "accept");
+    } else if let Some(query) = query {
+        p.is(u32::from(UDP), query);
     }
 }
 
@@ -248,10 +260,6 @@ fn tcp(p: &mut Program, purpose: Purpose, length: u16, at: u32, less: impl Fn(&m
 }
 
 fn coming_in(p: &mut Program, incoming: Incoming) {
-    if incoming.passing {
-        p.put(op::RET, SNAP_FLOW);
-        return;
-    }
     p.put(op::LD_W_ABS, ancillary(libc::SKF_AD_PROTOCOL));
     p.is(u32::from(ethertype::IPV4), "in4");
     p.is(u32::from(ethertype::IPV6), "in6");

@@ -11,6 +11,7 @@
 //! a device is to cut one send into several datagrams (the tap does not say so), sockets
 //! of threads that do not share their process's files.
 
+mod answers;
 mod diag;
 mod filter;
 mod holders;
@@ -26,7 +27,7 @@ mod tables;
 
 use super::select::Selector;
 use super::watch::Watch;
-use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
+use super::{Backend, HookCheck, Opened, Options, Refusal, Sender, lack};
 use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
@@ -45,6 +46,9 @@ const SCOUT_BUFFER: i32 = 1 << 20;
 /// Which senders the hook sees.
 const SEES: [Sender; 3] = [Sender::Process, Sender::Kernel, Sender::Forwarded];
 
+/// What it cannot tell.
+const LACKS: [&str; 5] = [lack::TASK, lack::NETNS, lack::BRIEF, lack::SEGMENTS, lack::FRAGMENTED];
+
 /// Nice value of the reader: a sender that lives briefly is found before it is gone, or
 /// never.
 const NICE: i32 = -20;
@@ -62,7 +66,13 @@ impl Backend for AfPacket {
     }
 
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
-        vec![HookCheck { name: HOOK, sees: SEES.to_vec(), payload: true, refusal: refuse(host) }]
+        vec![HookCheck {
+            name: HOOK,
+            sees: SEES.to_vec(),
+            payload: true,
+            lacks: LACKS.to_vec(),
+            refusal: refuse(host),
+        }]
     }
 
     fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
@@ -118,8 +128,9 @@ fn source(
     netns: Option<u32>,
     watch: Option<Watch>,
 ) -> Result<PacketSource> {
+    let incoming = Incoming { outcomes: plan.openings, names: plan.names };
     let program = |purpose| {
-        filter::program(plan, purpose, Incoming::default())
+        filter::program(plan, purpose, incoming)
             .context("the packet filter for so many protocols is too long")
     };
     let open = |purpose| -> Result<Socket> {

@@ -167,9 +167,9 @@ impl Owners {
         }
     }
 
-    /// The socket that has this flow, if it is known.
-    pub fn inode(&self, flow: &Flow) -> Option<u64> {
-        self.flows.peek(flow)?.inode
+    /// Whether a TCP connection still is this socket's.
+    pub fn has(&mut self, flow: &Flow, inode: u64) -> bool {
+        self.sockets.of(flow, 0, true).inodes == [inode]
     }
 
     /// Whether what is known counts for a packet of this time.
@@ -231,9 +231,11 @@ impl Owners {
         let fitting = self.sockets.of(flow, sight.ifindex, local);
         let held = self.search.find(&fitting.inodes);
         let mut found = held.found;
+        // What is forwarded may leave under an address of ours, and a port of its own.
+        let passing = self.local.forwards();
         let proven = match fitting.how {
-            How::Bound => true,
-            How::Raw => flow.asks() && self.narrow(flow.sport, &mut found),
+            How::Bound => !passing || self.is_chosen(flow, fitting.how),
+            How::Raw => flow.asks() && self.narrow(flow.sport, passing, &mut found),
             How::Forged => false,
         };
         known.how = fitting.how;
@@ -250,10 +252,17 @@ impl Owners {
     }
 
     /// Leaves the raw sockets that may send echo requests of this identifier: every sender
-    /// has one. Whether it is known which that is.
-    fn narrow(&mut self, id: u16, found: &mut Vec<Holder>) -> bool {
+    /// has one. Whether it is known which that is; among packets that may only pass through,
+    /// by its pid alone.
+    fn narrow(&mut self, id: u16, passing: bool, found: &mut Vec<Holder>) -> bool {
         let (ids, procfs) = (&self.ids, self.search.procfs());
         let known = |holder: &Holder| ids.peek(&holder.inode).copied();
+        // Most take their pid, in either byte order.
+        let own = |h: &Holder| {
+            let inner = procfs.process(h.key).ok().and_then(|p| p.inner_pid);
+            let is = |pid: u32| pid as u16 == id || (pid as u16).swap_bytes() == id;
+            is(h.key.pid) || inner.is_some_and(is)
+        };
         if found.iter().any(|h| known(h) == Some(id)) {
             found.retain(|h| known(h) == Some(id));
         } else if found.iter().all(|h| known(h).is_some()) {
@@ -261,21 +270,17 @@ impl Owners {
             return false;
         } else {
             found.retain(|h| known(h).is_none());
-            // Most take their pid, in either byte order.
-            let own = |h: &Holder| {
-                let inner = procfs.process(h.key).ok().and_then(|p| p.inner_pid);
-                let is = |pid: u32| pid as u16 == id || (pid as u16).swap_bytes() == id;
-                is(h.key.pid) || inner.is_some_and(is)
-            };
             if found.len() > 1 && found.iter().filter(|h| own(h)).count() == 1 {
                 found.retain(own);
             }
         }
-        if let [only] = found.as_slice() {
-            self.ids.insert(only.inode, id);
-            return true;
+        match found.as_slice() {
+            [only] if !passing || own(only) => {
+                self.ids.insert(only.inode, id);
+                true
+            }
+            _ => false,
         }
-        false
     }
 }
 

@@ -5,15 +5,17 @@
 //! lives briefly is gone. So a second socket, the scout, delivers the first bytes of what
 //! begins a flow at once, and its sender is looked up before anything else.
 
+use super::answers::Waiting;
 use super::filter::{self, ethertype, pkttype};
-use super::owner::{Owners, Sight};
+use super::owner;
+use super::owner::{Owners, Sender, Sight};
 use super::ring::{Frame, Ring};
 use super::socket::Socket;
 use super::sockets::Flow;
 use super::stack::Recent;
 use crate::capture::select::Selector;
 use crate::capture::{Counts, Source};
-use crate::event::{Batch, Capture, Iface, Item};
+use crate::event::{Batch, Capture, Evidence, Iface, Item, Task, Wanted};
 use crate::ledger::HookCount;
 use crate::plan::AnyOf;
 use anyhow::{Context, Result};
@@ -68,6 +70,7 @@ pub struct PacketSource {
     sockets: Sockets,
     judge: Judge,
     owners: Owners,
+    waiting: Waiting,
     recent: Recent,
     names: HashMap<u32, (Instant, Option<[u8; 16]>)>,
     seen: u64,
@@ -83,6 +86,7 @@ impl PacketSource {
             sockets,
             judge,
             owners,
+            waiting: Waiting::new(),
             recent: Recent::new(),
             names: HashMap::new(),
             seen: 0,
@@ -104,14 +108,16 @@ impl PacketSource {
             let ifindex = u32::try_from(from.sll_ifindex).unwrap_or_default();
             let opens = opens(&packet);
             let flow = Flow::of(&packet);
+            self.waiting.asks(&packet);
             self.owners.sender(&Sight { flow, ifindex, time: None, opens }, batch);
         }
     }
 
     fn read(&mut self, batch: &mut Batch) {
         for _ in 0..BLOCKS_MAX {
-            let PacketSource { sockets, judge, owners, recent, names, seen, .. } = self;
-            let mut desk = Desk { judge, owners, recent, names, seen, socket: &sockets.scout };
+            let PacketSource { sockets, judge, owners, waiting, recent, names, seen, .. } = self;
+            let socket = &sockets.scout;
+            let mut desk = Desk { judge, owners, waiting, recent, names, seen, socket };
             if !sockets.ring.read(|frame| desk.take(&frame, batch)) {
                 return;
             }
@@ -146,6 +152,9 @@ impl Source for PacketSource {
         }
         self.look_ahead(batch);
         self.read(batch);
+        let PacketSource { waiting, owners, .. } = self;
+        let ended = waiting.unanswered(owner::now(), |flow, inode| owners.has(flow, inode));
+        batch.items.extend(ended.into_iter().map(Item::Outcome));
         Ok(())
     }
 
@@ -166,7 +175,11 @@ impl Source for PacketSource {
         let mut counts = Counts::default();
         counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
         counts.lost = nonzero([("ring", self.drops)]);
-        let own = [("scout", self.scout_drops), ("streams", self.judge.selector.forgotten)];
+        let own = [
+            ("scout", self.scout_drops),
+            ("streams", self.judge.selector.forgotten),
+            ("outcomes", self.waiting.forgotten),
+        ];
         counts.details_lost = nonzero(own.into_iter().chain(self.owners.lost()));
         counts
     }
@@ -180,6 +193,7 @@ fn nonzero(counts: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<&'
 struct Desk<'a> {
     judge: &'a mut Judge,
     owners: &'a mut Owners,
+    waiting: &'a mut Waiting,
     recent: &'a mut Recent,
     names: &'a mut HashMap<u32, (Instant, Option<[u8; 16]>)>,
     seen: &'a mut u64,
@@ -190,9 +204,28 @@ impl Desk<'_> {
     fn take(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
         let Some(bytes) = network(frame.bytes, frame.ethertype) else { return };
         let Some(packet) = wire::packet::parse(Layer::Ip, bytes) else { return };
-        if frame.pkttype == pkttype::OUTGOING {
-            self.outgoing(frame, bytes, &packet, batch);
+        match frame.pkttype {
+            pkttype::OUTGOING => self.outgoing(frame, bytes, &packet, batch),
+            _ => self.incoming(frame, bytes, &packet, batch),
         }
+    }
+
+    fn incoming(
+        &mut self,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        packet: &Packet<'_>,
+        batch: &mut Batch,
+    ) {
+        if let Some(outcome) = self.waiting.outcome(packet, frame.time) {
+            batch.items.push(Item::Outcome(outcome));
+        }
+        let Some(asked) = self.waiting.answers(packet) else { return };
+        let key = self.owners.owner(&asked);
+        let task = Some(Task { key, tid: None, comm: None, uid: None });
+        let sender = Sender { evidence: Evidence::Unknown, inode: None, holders: None };
+        let capture = self.capture(frame, sender, Wanted::Packet, bytes, packet, batch);
+        batch.items.push(Item::Answer(Capture { task, ..capture }));
     }
 
     fn outgoing(
@@ -216,11 +249,32 @@ impl Desk<'_> {
             return;
         }
         let sight = Sight { flow, ifindex: frame.ifindex, time: Some(frame.time), opens };
-        let sender = self.owners.sender(&sight, batch);
-        let from = batch.bytes.len();
-        batch.bytes.extend_from_slice(&bytes[..selected.bytes.min(bytes.len())]);
+        let mut sender = self.owners.sender(&sight, batch);
+        if let Wanted::Payload { opens: true, .. } = selected.wanted {
+            let seq = transport::tcp(packet).map_or(0, |s| s.seq);
+            if !self.waiting.opens(flow, seq, sender.inode, frame.time) {
+                return;
+            }
+            sender.inode = self.waiting.inode(&flow, seq);
+        }
         *self.seen += 1;
-        batch.items.push(Item::Capture(Capture {
+        let bytes = &bytes[..selected.bytes.min(bytes.len())];
+        let capture = self.capture(frame, sender, selected.wanted, bytes, packet, batch);
+        batch.items.push(Item::Capture(capture));
+    }
+
+    fn capture(
+        &mut self,
+        frame: &Frame<'_>,
+        sender: Sender,
+        wanted: Wanted,
+        bytes: &[u8],
+        packet: &Packet<'_>,
+        batch: &mut Batch,
+    ) -> Capture {
+        let from = batch.bytes.len();
+        batch.bytes.extend_from_slice(bytes);
+        Capture {
             time: frame.time,
             hook: HOOK,
             evidence: sender.evidence,
@@ -229,16 +283,16 @@ impl Desk<'_> {
             holders: sender.holders,
             shared: false,
             netns: self.judge.netns,
-            iface,
+            iface: self.iface(frame.ifindex),
             descends: None,
-            wanted: selected.wanted,
+            wanted,
             layer: Layer::Ip,
             bytes: from..batch.bytes.len(),
             // Above 64 KiB the header does not say.
             len: packet.ip_len.or(Some(frame.len)),
             segment: None,
             recorded: None,
-        }));
+        }
     }
 
     /// Whether the plan asks for an interface; one without a name may be any.

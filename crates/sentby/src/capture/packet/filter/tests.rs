@@ -148,7 +148,7 @@ fn what_nobody_asked_for_stays_out() {
 #[test]
 fn of_what_comes_in_only_answers_are_looked_at() {
     let plan = everything();
-    let some = Incoming { outcomes: true, names: true, passing: false };
+    let some = Incoming { outcomes: true, names: true };
     let capture = program(&plan, Purpose::Capture, some).unwrap();
     let cases = [
         (four(6, 0, &tcp(80, SYN | ACK, 5, 0)), 0x0800, SNAP_FLOW),
@@ -165,7 +165,23 @@ fn of_what_comes_in_only_answers_are_looked_at() {
     for (n, (bytes, protocol, wanted)) in cases.iter().enumerate() {
         assert_eq!(run(&capture, pkttype::HOST, *protocol, bytes), *wanted, "case {n}");
     }
-    let all = Incoming { passing: true, ..some };
-    let capture = program(&plan, Purpose::Capture, all).unwrap();
-    assert_eq!(run(&capture, pkttype::HOST, 0x0800, &four(1, 0, &[8; 8])), SNAP_FLOW);
+}
+
+#[test]
+fn queries_are_scouted_for_names() {
+    let plan = Plan { ip_protocols: vec![1], ..Plan::default() };
+    let names = Incoming { outcomes: false, names: true };
+    let scout = program(&plan, Purpose::Scout, names).unwrap();
+    let capture = program(&plan, Purpose::Capture, names).unwrap();
+    let mut other = udp(9);
+    other[3] = 54;
+    for (bytes, protocol, scouted) in [
+        (four(17, 0, &udp(9)), 0x0800, SNAP_FLOW),
+        (four(17, 0, &other), 0x0800, 0),
+        (six(17, &udp(9)), 0x86dd, SNAP_FLOW),
+        (six(17, &other), 0x86dd, 0),
+    ] {
+        assert_eq!(run(&scout, pkttype::OUTGOING, protocol, &bytes), scouted, "{bytes:?}");
+        assert_eq!(run(&capture, pkttype::OUTGOING, protocol, &bytes), 0, "{bytes:?}");
+    }
 }
