@@ -38,6 +38,9 @@ pub struct Stat {
     pub comm: Vec<u8>,
     /// Field 4; 0 where the parent is outside the pid namespace or there is none.
     pub ppid: u32,
+    /// Field 11: page faults of children that have ended and were waited for; it grows
+    /// with each.
+    pub reaped: u64,
     /// Field 22: clock ticks since boot.
     pub start_ticks: u64,
 }
@@ -185,7 +188,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let comm = bytes.get(open + 1..close)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let field = |n: usize| rest.split_ascii_whitespace().nth(n - 3);
-    Some(Stat { comm, ppid: field(4)?.parse().ok()?, start_ticks: field(22)?.parse().ok()? })
+    let number = |n: usize| field(n)?.parse().ok();
+    Some(Stat {
+        comm,
+        ppid: field(4)?.parse().ok()?,
+        reaped: number(11)?,
+        start_ticks: number(22)?,
+    })
 }
 
 /// When the machine started, in nanoseconds since the Unix epoch: now less
