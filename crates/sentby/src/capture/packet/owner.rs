@@ -196,10 +196,18 @@ impl Owners {
         // The ends of a connection are its own until another is opened.
         let recent = time.saturating_sub(former.verified) < GRACE || sight.flow.protocol == TCP;
         let gone = known.inode.is_none() && known.found.is_empty();
-        match gone && recent && self.is_chosen(&sight.flow, former.how) {
+        match gone && recent && (self.is_chosen(&sight.flow, former.how) || self.asked(&former)) {
             true => former,
             false => known,
         }
+    }
+
+    /// Whether an echo request is its sender's, whose socket is gone: it ends, but is there.
+    fn asked(&self, former: &Known) -> bool {
+        let proven = former.holders.as_ref().is_some_and(|h| h.proven);
+        former.how == How::Raw
+            && proven
+            && former.found.iter().all(|h| self.search.procfs().is(h.key))
     }
 
     /// Whether the kernel chose the flow's port, so that it is hardly given again at once.
@@ -226,7 +234,9 @@ impl Owners {
             return Known { evidence: Evidence::Forwarded, holders: None, ..known };
         }
         if local && flow.may_be_the_kernels() {
-            if !self.sockets.raw_exists(flow) {
+            // A socket that is known to ask does not answer.
+            let ask = |inode: &u64| self.ids.peek(inode).is_some();
+            if self.sockets.raw(flow).iter().all(ask) {
                 return Known { evidence: Evidence::Kernel, holders: None, ..known };
             }
             // The kernel answers, or a process does in its place: nothing tells.
