@@ -289,10 +289,10 @@ impl Ctx {
         Cmd::new(Path::new("/bin/sh"), &self.dir, self.label("sh")).args(["-c", script])
     }
 
-    /// A new network namespace; the sender's is called `a`.
+    /// A new network namespace; the sender's is called `a`, or is the first.
     pub fn netns(&self, what: &str) -> Result<Netns> {
         let ns = Netns::new(self.unique(what))?;
-        if what == "a" {
+        if what == "a" || self.home.borrow().is_none() {
             self.home.replace(Some(ns.path()));
         }
         Ok(ns)

@@ -2,6 +2,7 @@
 //! (rtnetlink(7)), and whether it forwards.
 
 use super::netlink::Netlink;
+use super::tables;
 use crate::enrich::Lru;
 use std::fs;
 use std::net::IpAddr;
@@ -16,7 +17,6 @@ const FRESH: Duration = Duration::from_secs(1);
 /// linux/rtnetlink.h.
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
 const RTN_LOCAL: u8 = 2;
 
 /// Offset of the type in `struct rtmsg`, and that structure's length.
@@ -45,7 +45,7 @@ impl Local {
     }
 
     /// Whether an address is this machine's; what cannot be asked is.
-    pub fn has(&mut self, address: IpAddr, ifindex: u32) -> bool {
+    pub fn has(&mut self, address: IpAddr) -> bool {
         // Who has no address yet (RFC 4291 section 2.5.2) is not forwarded for.
         if address.is_unspecified() {
             return true;
@@ -56,15 +56,23 @@ impl Local {
         {
             return *known;
         }
+        let local = match address {
+            // On every link others may have the same: routing does not tell.
+            IpAddr::V6(six) if six.is_unicast_link_local() => tables::has_address(six),
+            _ => self.routes_here(address),
+        };
+        self.addresses.insert(address, (now, local));
+        local
+    }
+
+    fn routes_here(&mut self, address: IpAddr) -> bool {
         let Some(netlink) = &mut self.netlink else { return true };
         let mut kind = None;
-        let asked = netlink.ask(RTM_GETROUTE, 0, &request(address, ifindex), |answer| {
+        let asked = netlink.ask(RTM_GETROUTE, 0, &request(address), |answer| {
             kind = answer.get(TYPE).copied();
         });
         // No way there: then it is not here.
-        let local = asked.is_ok() && kind == Some(RTN_LOCAL);
-        self.addresses.insert(address, (now, local));
-        local
+        asked.is_ok() && kind == Some(RTN_LOCAL)
     }
 
     /// Whether this namespace forwards packets.
@@ -82,8 +90,8 @@ impl Local {
     }
 }
 
-/// `struct rtmsg` with the destination, and the interface where the address needs one.
-fn request(address: IpAddr, ifindex: u32) -> Vec<u8> {
+/// `struct rtmsg` with the destination.
+fn request(address: IpAddr) -> Vec<u8> {
     let mut body = vec![0; RTMSG];
     let raw = match address {
         IpAddr::V4(four) => four.octets().to_vec(),
@@ -92,9 +100,6 @@ fn request(address: IpAddr, ifindex: u32) -> Vec<u8> {
     body[0] = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
     body[1] = (raw.len() * 8) as u8;
     attribute(&mut body, RTA_DST, &raw);
-    if matches!(address, IpAddr::V6(six) if six.is_unicast_link_local()) {
-        attribute(&mut body, RTA_OIF, &ifindex.to_ne_bytes());
-    }
     body
 }
 
@@ -111,10 +116,10 @@ mod tests {
     #[test]
     fn the_loopback_is_local_and_documentation_is_not() {
         let mut local = Local::new();
-        assert!(local.has("127.0.0.1".parse().unwrap(), 1));
-        assert!(local.has("127.8.9.1".parse().unwrap(), 1));
-        assert!(local.has("::".parse().unwrap(), 1));
-        assert!(!local.has("203.0.113.77".parse().unwrap(), 1));
-        assert!(!local.has("2001:db8:ffff::1".parse().unwrap(), 1));
+        assert!(local.has("127.0.0.1".parse().unwrap()));
+        assert!(local.has("127.8.9.1".parse().unwrap()));
+        assert!(local.has("::".parse().unwrap()));
+        assert!(!local.has("203.0.113.77".parse().unwrap()));
+        assert!(!local.has("2001:db8:ffff::1".parse().unwrap()));
     }
 }

@@ -220,7 +220,7 @@ impl Owners {
     fn look(&mut self, sight: &Sight) -> Known {
         let verified = now();
         let flow = &sight.flow;
-        let local = self.local.has(flow.src, sight.ifindex);
+        let local = self.local.has(flow.src);
         let mut known = Known {
             verified,
             looked: verified,

@@ -38,6 +38,16 @@ pub fn packet_sockets() -> Vec<u64> {
     text.lines().skip(1).filter_map(last).collect()
 }
 
+/// Whether an interface has an IPv6 address.
+pub fn has_address(address: Ipv6Addr) -> bool {
+    listed(&text("if_inet6"), address)
+}
+
+fn listed(table: &str, address: Ipv6Addr) -> bool {
+    let hex = format!("{:032x}", u128::from(address));
+    table.lines().any(|line| line.starts_with(&hex))
+}
+
 fn text(name: &str) -> String {
     let read = read_limited(&Path::new("/proc/thread-self/net").join(name), TABLE_MAX);
     read.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -96,6 +106,13 @@ mod tests {
         for bad in ["", "1: x:y", "1: 0:0 0:0 0 0 0 0 0 0 7", "  sl  local_address rem_address"] {
             assert_eq!(row(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn link_local_addresses_are_listed() {
+        let table = "fe80000000000000000000000000000a 02 40 20 80       a0\n";
+        assert!(listed(table, "fe80::a".parse().unwrap()));
+        assert!(!listed(table, "fe80::b".parse().unwrap()));
     }
 
     #[test]

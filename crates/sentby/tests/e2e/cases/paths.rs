@@ -195,6 +195,7 @@ fn neighbour_not_known_yet(ctx: &Ctx) -> Result<()> {
 /// Nobody answers for the address: the request is shown where hooks lie above the
 /// neighbour table, and the kernel's complaint to itself is nobody's doing.
 fn no_such_host(ctx: &Ctx) -> Result<()> {
+    ctx.need("task")?;
     let pair = Pair::new(ctx)?;
     pair.a.sh("echo 1 > /proc/sys/net/ipv4/neigh/a0/mcast_solicit
                echo 100 > /proc/sys/net/ipv4/neigh/a0/retrans_time_ms")?;
