@@ -128,10 +128,13 @@ impl Owners {
     /// The sender of a packet. What is found out about processes goes into the batch.
     pub fn sender(&mut self, sight: &Sight, batch: &mut Batch) -> Sender {
         let time = sight.time.unwrap_or_else(now);
+        let at = now();
         let former = self.flows.remove(&sight.flow);
         let known = match former {
             Some(known) if self.holds(&known, sight, time) => {
-                Known { verified: known.verified.max(time), ..known }
+                // It is there now, so that it sent all that was sent until now.
+                let verified = if time > known.verified { at } else { known.verified };
+                Known { verified, ..known }
             }
             former => self.look_again(former, sight, time),
         };

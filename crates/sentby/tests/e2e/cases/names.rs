@@ -131,6 +131,7 @@ fn names_of_a_resolver(ctx: &Ctx) -> Result<()> {
 
 /// The Host header, where nothing was looked up; not where a proxy is asked.
 fn names_in_requests(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let stage = Stage::new(ctx, &[])?;
     let curl = |args: &[&str]| {
         ctx.tool("curl")?.args(args).in_ns(&stage.pair.a)?.spawn()?.wait_ok(ctx.secs(30))
