@@ -61,7 +61,7 @@ enum User {
 
 /// A flag's value that cannot be meant: the command line is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageError(String);
+pub struct UsageError(pub String);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

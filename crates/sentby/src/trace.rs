@@ -5,7 +5,7 @@ use crate::capture::reader::Reader;
 use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
 use crate::cli::{CaptureArgs, Color, OutputArgs, TraceArgs};
 use crate::enrich::Enricher;
-use crate::filter::Filter;
+use crate::filter::{Filter, UsageError};
 use crate::flows::Flows;
 use crate::host::Host;
 use crate::launch::Waiting;
@@ -78,7 +78,7 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
 
 /// The exit code of an error: 2 where the command line is to blame.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<crate::filter::UsageError>() { 2 } else { 1 }
+    if error.is::<UsageError>() { 2 } else { 1 }
 }
 
 /// Opens the backend asked for, or the first that works.
@@ -98,7 +98,7 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         return start(backend).with_context(|| format!("the {} backend", backend.name()));
     }
     let mut refusals = Vec::new();
-    for backend in BACKENDS.iter().copied() {
+    for backend in owners(&args.hooks)? {
         match start(backend) {
             Ok(reader) => {
                 for refusal in &refusals {
@@ -112,6 +112,16 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         }
     }
     Err(anyhow!("{}; `sentby doctor` tells more", refusals.join("; ")))
+}
+
+/// The backends that have all of these hooks: hooks of two do not go together.
+fn owners(hooks: &[String]) -> Result<Vec<&'static dyn Backend>> {
+    let has = |b: &dyn Backend| hooks.iter().all(|hook| b.hooks().iter().any(|h| h == hook));
+    let owners: Vec<_> = BACKENDS.iter().copied().filter(|b| has(*b)).collect();
+    match owners.is_empty() {
+        true => Err(UsageError(format!("no backend has all of the hooks {}", hooks.join(", "))))?,
+        false => Ok(owners),
+    }
 }
 
 fn say(args: &OutputArgs, what: std::fmt::Arguments<'_>) {

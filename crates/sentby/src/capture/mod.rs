@@ -6,6 +6,8 @@
 
 pub mod ebpf;
 pub mod reader;
+#[cfg_attr(not(test), expect(dead_code, reason = "for backends without a kernel side"))]
+pub mod select;
 #[cfg_attr(not(test), expect(dead_code, reason = "for backends without eBPF"))]
 pub mod watch;
 

@@ -1,6 +1,6 @@
 //! A trial: a case with a hook, what it needs, and the notes of what happened.
 
-use crate::doctor::Doctor;
+use crate::doctor::{Doctor, HookReport};
 use crate::netns::Netns;
 use crate::proc::Cmd;
 use crate::tracer::Builder;
@@ -36,7 +36,8 @@ pub struct Env {
 pub enum Hook {
     /// What sentby chooses by itself.
     Auto,
-    /// Every usable hook at once: nothing may be counted twice.
+    /// Every usable hook of the backend that sentby chooses, at once: nothing may be
+    /// counted twice.
     All,
     /// This one alone.
     Named(String),
@@ -48,18 +49,26 @@ impl Hook {
         match self {
             Hook::Auto => None,
             Hook::All => {
-                Some(doctor.usable().map(|h| h.name.as_str()).collect::<Vec<_>>().join(","))
+                Some(doctor.chosen().map(|h| h.name.as_str()).collect::<Vec<_>>().join(","))
             }
             Hook::Named(name) => Some(name.clone()),
         }
     }
 
+    /// The hooks that may be in use.
+    pub fn used<'d>(&self, doctor: &'d Doctor) -> impl Iterator<Item = &'d HookReport> {
+        let name = match self {
+            Hook::Named(name) => Some(name.clone()),
+            Hook::Auto | Hook::All => None,
+        };
+        let every = name.is_some();
+        let chosen = doctor.chosen().filter(move |_| !every);
+        chosen.chain(doctor.usable().filter(move |h| name.as_ref() == Some(&h.name)))
+    }
+
     /// Whether it can see `what`.
     pub fn sees(&self, doctor: &Doctor, what: &str) -> bool {
-        doctor
-            .usable()
-            .filter(|h| !matches!(self, Hook::Named(name) if *name != h.name))
-            .any(|h| h.sees.iter().any(|s| s == what))
+        self.used(doctor).any(|h| h.sees.iter().any(|s| s == what))
     }
 }
 
@@ -211,8 +220,7 @@ impl Ctx {
 
     /// Whether the trial's hooks may include this one.
     pub fn may_use(&self, hook: &str) -> bool {
-        let named = !matches!(&self.hook, Hook::Named(name) if name != hook);
-        named && self.env.doctor.usable().any(|h| h.name == hook)
+        self.hook.used(&self.env.doctor).any(|h| h.name == hook)
     }
 
     /// What has been noted.

@@ -63,6 +63,12 @@ impl Doctor {
         self.backends.iter().filter(|b| b.usable).flat_map(|b| &b.hooks).filter(|h| h.usable)
     }
 
+    /// Those of the backend that sentby chooses by itself: the first that works.
+    pub fn chosen(&self) -> impl Iterator<Item = &HookReport> {
+        let first = self.backends.iter().find(|b| b.usable);
+        first.into_iter().flat_map(|b| &b.hooks).filter(|h| h.usable)
+    }
+
     /// Major and minor version of the kernel.
     pub fn kernel_version(&self) -> (u32, u32) {
         let mut numbers = self.kernel.release.split(|c: char| !c.is_ascii_digit());

@@ -130,7 +130,7 @@ fn hooks(env: &Env) -> Result<Vec<Hook>> {
     let usable: Vec<&str> = env.doctor.usable().map(|h| h.name.as_str()).collect();
     ensure!(!usable.is_empty(), "the doctor finds no usable hook: {:?}", env.doctor);
     let mut found = vec![Hook::Auto];
-    if usable.len() > 1 {
+    if env.doctor.chosen().count() > 1 {
         found.push(Hook::All);
     }
     found.extend(usable.iter().map(|name| Hook::Named((*name).to_owned())));

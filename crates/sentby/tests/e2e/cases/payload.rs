@@ -409,7 +409,7 @@ fn all_at_once(ctx: &Ctx) -> Result<()> {
 }
 
 fn payload_hook_by_name(ctx: &Ctx) -> Result<()> {
-    let hook = ctx.env.doctor.usable().find(|h| h.name != "cgroup_skb");
+    let hook = ctx.env.doctor.chosen().find(|h| h.name != "cgroup_skb");
     let hook = hook.context("no other hook")?.name.clone();
     let tracer = ctx.tracing("http").args(["--hook", &hook]).spawn()?;
     let done = tracer.wait_any(ctx.secs(20))?;
