@@ -19,6 +19,7 @@ mod output;
 mod pipeline;
 mod plan;
 mod privileges;
+mod systemtap;
 mod trace;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let done = match cli::parse() {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
+        cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Launch(words) => {
             return ExitCode::from(launch::become_command(&words) as u8);
         }
