@@ -45,13 +45,33 @@ pub struct Host {
     pub tracefs: Option<PathBuf>,
     /// Inode of our pid namespace; `None` when it is the initial one.
     pub pidns: Option<u32>,
+    /// SystemTap.
+    pub systemtap: Tools,
 }
+
+/// What there is of SystemTap.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// The program that makes modules.
+    pub stap: Option<PathBuf>,
+    /// The program that loads them.
+    pub staprun: Option<PathBuf>,
+    /// The running kernel's headers are installed.
+    pub headers: bool,
+    /// A module that was made elsewhere: `--module`, else [`MODULE_VARIABLE`].
+    pub module: Option<PathBuf>,
+}
+
+/// The environment's name for a module that was made elsewhere.
+const MODULE_VARIABLE: &str = "SENTBY_STAP_MODULE";
 
 impl Host {
     /// Reads the facts. What cannot be read counts as not there.
     pub fn read() -> Host {
+        let release = read_line("/proc/sys/kernel/osrelease").unwrap_or_default();
         Host {
-            release: read_line("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            systemtap: Tools::read(&release),
+            release,
             capabilities: caps::read(None, CapSet::Effective).unwrap_or_default(),
             euid: rustix::process::geteuid().as_raw(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -73,6 +93,25 @@ impl Host {
             || (matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON)
                 && self.capabilities.contains(&Capability::CAP_SYS_ADMIN))
     }
+}
+
+impl Tools {
+    fn read(release: &str) -> Tools {
+        let module = std::env::var_os(MODULE_VARIABLE).filter(|v| !v.is_empty());
+        Tools {
+            stap: program("stap"),
+            staprun: program("staprun"),
+            headers: Path::new("/lib/modules").join(release).join("build/Makefile").exists(),
+            module: module.map(PathBuf::from),
+        }
+    }
+}
+
+/// A program on PATH, or where administrators have theirs.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(own).map(|p| p.join(name)).find(|p| p.is_file())
 }
 
 fn read_line(path: &str) -> Option<String> {

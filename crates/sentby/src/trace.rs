@@ -101,7 +101,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Opens the backend asked for, or the first that works.
 fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
-    let host = Host::read();
+    let mut host = Host::read();
+    if let Some(module) = &args.module {
+        host.systemtap.module = Some(module.clone());
+    }
     let options = Options {
         hooks: args.hooks.clone(),
         btf: args.btf.clone(),

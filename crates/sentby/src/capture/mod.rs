@@ -8,7 +8,7 @@ pub mod ebpf;
 pub mod reader;
 pub mod replay;
 pub mod select;
-#[cfg_attr(not(test), expect(dead_code, reason = "for backends without eBPF"))]
+pub mod systemtap;
 pub mod watch;
 
 use crate::event::Batch;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every backend, best first.
-pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf];
+pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf, &systemtap::SystemTap];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {

@@ -25,8 +25,8 @@ use crate::event::{
 };
 pub use lru::Lru;
 use names::{Names, Place};
-pub use procfs::Procfs;
 use procfs::Silence;
+pub use procfs::{Procfs, read_limited};
 use programs::{FileId, Programs};
 use sockets::Sockets;
 use std::time::{Duration, Instant};

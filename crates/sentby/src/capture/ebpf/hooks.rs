@@ -272,6 +272,7 @@ mod tests {
             kprobe_pmu: true,
             tracefs: None,
             pidns: None,
+            systemtap: Default::default(),
         }
     }
 

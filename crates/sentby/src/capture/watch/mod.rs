@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use table::{Clocks, Table};
+use table::{Clocks, SLACK_TICKS, Table};
 
 /// Bytes of messages that may wait for us: some 20,000 forks (the kernel counts some
 /// 800 bytes for each message).
@@ -109,6 +109,18 @@ impl Watch {
             batch.items.push(Item::Process(key, Box::new(facts.clone())));
         }
         Some(key)
+    }
+
+    /// The same for a process that is known to be this one; another is not told.
+    pub fn facts_of(&self, key: ProcessKey, time: u64, batch: &mut Batch) {
+        let before = batch.items.len();
+        let found = self.facts(key.pid, time, batch);
+        // By a clock, a start may be a tick off.
+        let same = found.is_some_and(|f| f.start_ticks.abs_diff(key.start_ticks) <= SLACK_TICKS);
+        match batch.items.get_mut(before) {
+            Some(Item::Process(of, _)) if same => *of = key,
+            _ => batch.items.truncate(before),
+        }
     }
 
     /// Details that were lost, for [`crate::capture::Counts::details_lost`]: names and

@@ -22,7 +22,7 @@ const MAX_ARGV: usize = 8192;
 const SLACK: u64 = 5_000_000;
 
 /// How far a start by our clock and the one in /proc may be apart, in ticks.
-const SLACK_TICKS: u64 = 2;
+pub const SLACK_TICKS: u64 = 2;
 
 /// Where our clocks are on the Unix epoch's, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]

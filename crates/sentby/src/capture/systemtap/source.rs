@@ -1,0 +1,218 @@
+//! Lines become captures, those that the plan wants.
+
+use super::HOOK;
+use super::line::{self, End, Line, Packet, Seen, Send};
+use super::run::Run;
+use crate::capture::select::Selector;
+use crate::capture::watch::Watch;
+use crate::capture::{Counts, Source};
+use crate::event::{Batch, Capture};
+use crate::ledger::HookCount;
+use anyhow::Result;
+use std::net::IpAddr;
+use std::time::Duration;
+use wire::Layer;
+
+/// Reads a loaded module's lines.
+pub struct StapSource {
+    run: Run,
+    maker: Maker,
+}
+
+/// Makes captures.
+pub struct Maker {
+    selector: Selector,
+    watch: Option<Watch>,
+    /// Lines of captures that came.
+    came: u64,
+    /// The highest number among them.
+    highest: u64,
+    /// Captures that the plan wants.
+    wanted: u64,
+    end: Option<End>,
+}
+
+impl StapSource {
+    /// Of a module whose probes are live.
+    pub fn new(run: Run, selector: Selector, watch: Option<Watch>) -> StapSource {
+        StapSource { run, maker: Maker::new(selector, watch) }
+    }
+}
+
+impl Source for StapSource {
+    fn next(&mut self, batch: &mut Batch, wait: Duration) -> Result<()> {
+        self.run.read(wait)?;
+        let maker = &mut self.maker;
+        let mut empty = 0;
+        self.run.lines(|line| empty += u64::from(maker.take(line, batch).is_none()));
+        self.run.bad += empty;
+        Ok(())
+    }
+
+    fn detach(&mut self) {
+        self.run.stop();
+    }
+
+    fn counts(&mut self) -> Counts {
+        let mut counts = self.maker.counts(self.run.bad);
+        if let Some(hook) = counts.hooks.first_mut() {
+            hook.missed = self.maker.end.map(|_| self.run.skipped());
+        }
+        counts
+    }
+}
+
+impl Maker {
+    /// For a plan; details come from the watch, if there is one.
+    pub fn new(selector: Selector, watch: Option<Watch>) -> Maker {
+        Maker { selector, watch, came: 0, highest: 0, wanted: 0, end: None }
+    }
+
+    /// Appends a line's capture to the batch, if the plan wants it. `None`: the line is
+    /// not what it should be.
+    pub fn take(&mut self, line: Line<'_>, batch: &mut Batch) -> Option<()> {
+        match line {
+            Line::Ready(_) => Some(()),
+            Line::End(end) => {
+                self.end = Some(end);
+                Some(())
+            }
+            Line::Packet(packet) => self.packet(packet, batch),
+            Line::Send(send) => self.send(&send, batch),
+        }
+    }
+
+    fn packet(&mut self, packet: Packet<'_>, batch: &mut Batch) -> Option<()> {
+        let from = batch.bytes.len();
+        line::unhex(packet.hex, &mut batch.bytes)?;
+        let about = About {
+            seen: packet.seen,
+            iface: packet.iface,
+            len: Some(packet.len),
+            segment: packet.segment,
+        };
+        self.capture(about, from, batch);
+        Some(())
+    }
+
+    /// What a socket is given to send becomes a segment: the kernel has made none yet.
+    fn send(&mut self, send: &Send<'_>, batch: &mut Batch) -> Option<()> {
+        let from = batch.bytes.len();
+        header(send, batch);
+        if line::unhex(send.hex, &mut batch.bytes).is_none() {
+            batch.bytes.truncate(from);
+            return None;
+        }
+        let seen = Seen { task: send.seen.task, ..send.seen };
+        self.capture(About { seen, iface: None, len: None, segment: None }, from, batch);
+        Some(())
+    }
+
+    fn capture(&mut self, about: About, from: usize, batch: &mut Batch) {
+        let seen = about.seen;
+        self.came += 1;
+        self.highest = self.highest.max(seen.number);
+        // What cannot be parsed goes on: the pipeline counts it.
+        let packet = wire::packet::parse(Layer::Ip, &batch.bytes[from..]);
+        let selected = packet.map(|packet| self.selector.look(seen.netns, &packet));
+        let (wanted, bytes) = match selected {
+            Some(None) => return batch.bytes.truncate(from),
+            Some(Some(selected)) => (selected.wanted, selected.bytes),
+            None => (crate::event::Wanted::Packet, 0),
+        };
+        batch.bytes.truncate((from + bytes).min(batch.bytes.len()));
+        self.wanted += 1;
+        if let (Some(watch), Some(key)) = (&self.watch, seen.task.and_then(|t| t.key)) {
+            watch.facts_of(key, seen.time, batch);
+        }
+        batch.items.push(crate::event::Item::Capture(Capture {
+            time: seen.time,
+            hook: HOOK,
+            evidence: seen.evidence,
+            task: seen.task,
+            socket_inode: seen.inode,
+            shared: false,
+            netns: seen.netns,
+            iface: about.iface,
+            descends: None,
+            wanted,
+            layer: Layer::Ip,
+            bytes: from..batch.bytes.len(),
+            len: about.len,
+            segment: about.segment,
+            recorded: None,
+        }));
+    }
+
+    /// The ledger's numbers; `bad` lines were no lines.
+    fn counts(&self, bad: u64) -> Counts {
+        let end = self.end.unwrap_or_default();
+        let mut counts = Counts::default();
+        // Each line has a number. One that was sent and did not come was lost on the way,
+        // unless it came as something else.
+        let sent = self.end.map_or(self.highest, |end| end.lines);
+        let lost = sent.saturating_sub(self.came + bad);
+        for (place, n) in
+            [("stap-transport", lost), ("stap-lines", bad), ("unreadable", end.unreadable)]
+        {
+            if n > 0 {
+                counts.lost.insert(place, n);
+            }
+        }
+        let watch = self.watch.iter().flat_map(Watch::lost);
+        let own = [
+            ("stap-cut", end.cut),
+            ("stap-sockets", end.evicted),
+            ("streams-forgotten", self.selector.forgotten),
+        ];
+        for (place, n) in own.into_iter().chain(watch).filter(|(_, n)| *n > 0) {
+            counts.details_lost.insert(place, n);
+        }
+        let seen = self.wanted + counts.lost.values().sum::<u64>();
+        counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
+        counts
+    }
+}
+
+/// What a capture has beside its bytes.
+struct About {
+    seen: Seen,
+    iface: Option<crate::event::Iface>,
+    len: Option<u32>,
+    segment: Option<u32>,
+}
+
+/// The headers that a send's segment would have: what is not known in them is zero.
+fn header(send: &Send<'_>, batch: &mut Batch) {
+    const TCP_HEADER: u16 = 20;
+    let out = &mut batch.bytes;
+    let rest = TCP_HEADER + u16::try_from(send.hex.len() / 2).unwrap_or(u16::MAX / 2);
+    match send.ends {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            out.extend([0x45, 0]);
+            out.extend((20 + rest).to_be_bytes());
+            out.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+            out.extend(src.octets());
+            out.extend(dst.octets());
+        }
+        (src, dst) => {
+            let octets = |a: IpAddr| match a {
+                IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+                IpAddr::V6(a) => a.octets(),
+            };
+            out.extend([0x60, 0, 0, 0]);
+            out.extend(rest.to_be_bytes());
+            out.extend([6, 64]);
+            out.extend(octets(src));
+            out.extend(octets(dst));
+        }
+    }
+    out.extend(send.ports.0.to_be_bytes());
+    out.extend(send.ports.1.to_be_bytes());
+    out.extend(send.seq.to_be_bytes());
+    // Nothing acknowledged; five words of header; PSH and ACK; no window or checksum.
+    out.extend([0, 0, 0, 0, 0x50, 0x18, 0, 0, 0, 0, 0, 0]);
+}
+
+#[cfg(test)]
+mod tests;
