@@ -8,6 +8,7 @@ use crate::capture::watch::Watch;
 use crate::capture::{Counts, Source};
 use crate::event::{Batch, Capture};
 use crate::ledger::HookCount;
+use crate::plan::Plan;
 use anyhow::Result;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct StapSource {
 pub struct Maker {
     selector: Selector,
     watch: Option<Watch>,
+    /// The plan asks for descendants, and the watch was told.
+    follows: bool,
     /// Lines of captures that came.
     came: u64,
     /// The highest number among them.
@@ -34,8 +37,8 @@ pub struct Maker {
 
 impl StapSource {
     /// Of a module whose probes are live.
-    pub fn new(run: Run, selector: Selector, watch: Option<Watch>) -> StapSource {
-        StapSource { run, maker: Maker::new(selector, watch) }
+    pub fn new(run: Run, maker: Maker) -> StapSource {
+        StapSource { run, maker }
     }
 }
 
@@ -64,8 +67,11 @@ impl Source for StapSource {
 
 impl Maker {
     /// For a plan; details come from the watch, if there is one.
-    pub fn new(selector: Selector, watch: Option<Watch>) -> Maker {
-        Maker { selector, watch, came: 0, highest: 0, wanted: 0, end: None }
+    pub fn new(selector: Selector, watch: Option<Watch>, plan: &Plan) -> Maker {
+        if let Some(watch) = watch.as_ref().filter(|_| plan.children) {
+            watch.follow(&plan.pids.0);
+        }
+        Maker { selector, watch, follows: plan.children, came: 0, highest: 0, wanted: 0, end: None }
     }
 
     /// Appends a line's capture to the batch, if the plan wants it. `None`: the line is
@@ -122,8 +128,10 @@ impl Maker {
         };
         batch.bytes.truncate((from + bytes).min(batch.bytes.len()));
         self.wanted += 1;
+        let mut descends = None;
         if let (Some(watch), Some(key)) = (&self.watch, seen.task.and_then(|t| t.key)) {
             watch.facts_of(key, seen.time, batch);
+            descends = watch.descends(key.pid, seen.time).filter(|_| self.follows);
         }
         batch.items.push(crate::event::Item::Capture(Capture {
             time: seen.time,
@@ -134,7 +142,7 @@ impl Maker {
             shared: false,
             netns: seen.netns,
             iface: about.iface,
-            descends: None,
+            descends,
             wanted,
             layer: Layer::Ip,
             bytes: from..batch.bytes.len(),

@@ -1,6 +1,5 @@
 use super::*;
 use crate::event::{Evidence, Item, Wanted};
-use crate::plan::Plan;
 use wire::start::{Bytes, Step};
 
 const GET: &[Step] =
@@ -8,7 +7,7 @@ const GET: &[Step] =
 
 fn maker() -> Maker {
     let plan = Plan { ip_protocols: vec![1], streams: vec![GET], ..Plan::default() };
-    Maker::new(Selector::new(&plan).unwrap(), None)
+    Maker::new(Selector::new(&plan).unwrap(), None, &plan)
 }
 
 fn hex(bytes: &[u8]) -> String {
