@@ -201,6 +201,10 @@ impl Table {
         let Some(life) = self.last(pid) else { return };
         // Which program it ran nobody may know; the rest outlives an exec.
         let mut facts = read.map(cut).unwrap_or_default();
+        // A process that is about to go has no parent any more (`do_task_stat`).
+        if facts.ppid == Some(0) {
+            (facts.ppid, facts.ancestors) = (None, None);
+        }
         if let Some(before) = life.programs.last() {
             keep(&mut facts, before.facts.clone());
         }

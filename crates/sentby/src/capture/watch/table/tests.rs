@@ -198,3 +198,14 @@ fn who_is_followed_is_so_with_all_that_it_makes() {
     let of = |pid| table.is_followed(pid, BOOT + 605 * MS);
     assert_eq!((of(40), of(42), of(43), of(44)), (Some(true), Some(true), Some(false), None));
 }
+
+#[test]
+fn who_is_about_to_go_had_a_parent() {
+    let (machine, mut table) = Machine::new();
+    happened(&mut table, 600, FORK);
+    machine.process(30, 0, 60, "true");
+    happened(&mut table, 601, What::Exec(30));
+    let facts = table.at(30, BOOT + 602 * MS, &CLOCKS).unwrap().1.unwrap();
+    assert_eq!((facts.ppid, facts.argv.as_deref()), (Some(1), Some(&b"true"[..])));
+    assert_eq!(facts.ancestors.as_ref().unwrap()[0].comm, b"init");
+}
