@@ -26,7 +26,7 @@ use build::Target;
 use caps::Capability;
 use module::{Folder, Owner};
 use run::Run;
-use source::StapSource;
+use source::{Maker, StapSource};
 use std::path::PathBuf;
 
 /// The script.
@@ -76,19 +76,20 @@ impl Backend for SystemTap {
         let owner = Owner::current()?;
         let mut folder = Folder::new(owner, "-run")?;
         let built = built(host, &folder).inspect_err(|_| folder.keep())?;
-        let watch = Watch::start(host);
-        let megabytes = (options.buffer_size >> 20).max(1);
-        let run = Run::start(&staprun, &built, owner, folder, megabytes, &lower::parameters(plan))?;
-        let watch = match watch {
+        let watch = match Watch::start(host) {
             Ok(watch) => Some(watch),
             Err(why) => {
                 notes.push(format!("command lines are read from /proc, late: no watch ({why})"));
                 None
             }
         };
+        // Before anything is captured, so that whom to follow is known.
+        let maker = Maker::new(selector, watch, plan);
+        let megabytes = (options.buffer_size >> 20).max(1);
+        let run = Run::start(&staprun, &built, owner, folder, megabytes, &lower::parameters(plan))?;
         notes.extend(blind_spots(plan).map(|what| format!("not seen here: {what}")));
         let sees = Sender::wanted(plan).into_iter().filter(|s| SEES.contains(s)).collect();
-        let source = Box::new(StapSource::new(run, selector, watch));
+        let source = Box::new(StapSource::new(run, maker));
         Ok(Opened { source, hooks: vec![(HOOK, sees)], notes })
     }
 }

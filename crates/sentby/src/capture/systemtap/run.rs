@@ -6,9 +6,8 @@ use super::module::{self, Folder, Owner};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -91,19 +90,22 @@ impl Run {
                 bail!("its probes are not live after {} s", PATIENCE.as_secs());
             };
             self.read(left)?;
-            // Captures before the first line are none: it is ready when all probes are.
-            let mut ready = None;
-            self.lines(|line| {
-                if let Line::Ready(version) = line {
-                    ready = Some(version);
-                }
-            });
-            match ready {
+            match self.version() {
                 Some(line::VERSION) => return Ok(()),
                 Some(_) => bail!("the module is another version's: build it again"),
                 None => {}
             }
         }
+    }
+
+    /// What the module says when it is live, if it has. Captures may stand before it.
+    fn version(&self) -> Option<u64> {
+        self.pending.split_inclusive(|b| *b == b'\n').find_map(|line| {
+            match line::parse(line.strip_suffix(b"\n")?) {
+                Some(Line::Ready(version)) => Some(version),
+                _ => None,
+            }
+        })
     }
 
     /// Reads what has arrived, waiting at most this long for something. An error is that
@@ -119,6 +121,7 @@ impl Run {
         }
         self.ended = true;
         let _ = self.child.wait();
+        self.unload();
         self.folder.keep();
         let log = self.folder.path("staprun.log");
         bail!("staprun ended: {}; all of it is in {}", log::summary(&log), log.display())
@@ -135,11 +138,7 @@ impl Run {
                 }
                 Ok(true)
             }
-            Err(e)
-                if [Errno::AGAIN, Errno::INTR]
-                    .iter()
-                    .any(|x| e.raw_os_error() == Some(x.raw_os_error())) =>
-            {
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Ok(true)
             }
             Err(e) => Err(e).context("reading staprun's output"),
@@ -181,6 +180,11 @@ impl Run {
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
+        self.unload();
+    }
+
+    /// staprun does it, unless it was killed.
+    fn unload(&self) {
         let name = self.owner.name();
         if Path::new("/sys/module").join(&name).exists() {
             module::unload(&self.staprun, &name);

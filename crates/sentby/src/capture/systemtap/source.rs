@@ -1,13 +1,15 @@
 //! Lines become captures, those that the plan wants.
 
 use super::HOOK;
-use super::line::{self, End, Line, Packet, Seen, Send};
+use super::line::{self, End, Line, Packet, Program, Seen, Send};
 use super::run::Run;
 use crate::capture::select::Selector;
 use crate::capture::watch::Watch;
 use crate::capture::{Counts, Source};
-use crate::event::{Batch, Capture};
+use crate::enrich::Lru;
+use crate::event::{Batch, Capture, Item, Process, ProcessKey};
 use crate::ledger::HookCount;
+use crate::plan::Plan;
 use anyhow::Result;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,6 +25,8 @@ pub struct StapSource {
 pub struct Maker {
     selector: Selector,
     watch: Option<Watch>,
+    /// The plan asks for descendants, and the watch was told.
+    follows: bool,
     /// Lines of captures that came.
     came: u64,
     /// The highest number among them.
@@ -30,12 +34,17 @@ pub struct Maker {
     /// Captures that the plan wants.
     wanted: u64,
     end: Option<End>,
+    /// What the module told of senders whose first capture is still to come.
+    programs: Lru<ProcessKey, Process>,
 }
+
+/// Senders of which that is kept.
+const MAX_PROGRAMS: usize = 1024;
 
 impl StapSource {
     /// Of a module whose probes are live.
-    pub fn new(run: Run, selector: Selector, watch: Option<Watch>) -> StapSource {
-        StapSource { run, maker: Maker::new(selector, watch) }
+    pub fn new(run: Run, maker: Maker) -> StapSource {
+        StapSource { run, maker }
     }
 }
 
@@ -64,8 +73,20 @@ impl Source for StapSource {
 
 impl Maker {
     /// For a plan; details come from the watch, if there is one.
-    pub fn new(selector: Selector, watch: Option<Watch>) -> Maker {
-        Maker { selector, watch, came: 0, highest: 0, wanted: 0, end: None }
+    pub fn new(selector: Selector, watch: Option<Watch>, plan: &Plan) -> Maker {
+        if let Some(watch) = watch.as_ref().filter(|_| plan.children) {
+            watch.follow(&plan.pids.0);
+        }
+        Maker {
+            selector,
+            watch,
+            follows: plan.children,
+            came: 0,
+            highest: 0,
+            wanted: 0,
+            end: None,
+            programs: Lru::new(MAX_PROGRAMS),
+        }
     }
 
     /// Appends a line's capture to the batch, if the plan wants it. `None`: the line is
@@ -77,9 +98,43 @@ impl Maker {
                 self.end = Some(end);
                 Some(())
             }
+            Line::Program(program) => self.program(&program),
             Line::Packet(packet) => self.packet(packet, batch),
             Line::Send(send) => self.send(&send, batch),
         }
+    }
+
+    fn program(&mut self, program: &Program<'_>) -> Option<()> {
+        let mut argv = Vec::new();
+        line::unhex(program.hex, &mut argv)?;
+        let cut = (argv.len() as u64) < program.len;
+        if !cut && argv.last() == Some(&0) {
+            argv.pop();
+        }
+        let process = Process {
+            ppid: Some(program.ppid),
+            argv: (!argv.is_empty()).then_some(argv),
+            argv_truncated: cut,
+            ..Process::default()
+        };
+        self.programs.insert(program.key, process);
+        Some(())
+    }
+
+    /// What is known of a sender and was not told yet goes ahead of its capture. What was
+    /// read as it sent is so; of what was read as it started, the rest.
+    fn tell(&mut self, key: ProcessKey, time: u64, batch: &mut Batch) -> Option<bool> {
+        let before = batch.items.len();
+        if let Some(watch) = &self.watch {
+            watch.facts_of(key, time, batch);
+        }
+        if let Some(own) = self.programs.remove(&key) {
+            match batch.items.get_mut(before) {
+                Some(Item::Process(_, facts)) => merge(facts, own),
+                _ => batch.items.push(Item::Process(key, Box::new(own))),
+            }
+        }
+        self.watch.as_ref()?.descends(key.pid, time).filter(|_| self.follows)
     }
 
     fn packet(&mut self, packet: Packet<'_>, batch: &mut Batch) -> Option<()> {
@@ -122,10 +177,9 @@ impl Maker {
         };
         batch.bytes.truncate((from + bytes).min(batch.bytes.len()));
         self.wanted += 1;
-        if let (Some(watch), Some(key)) = (&self.watch, seen.task.and_then(|t| t.key)) {
-            watch.facts_of(key, seen.time, batch);
-        }
-        batch.items.push(crate::event::Item::Capture(Capture {
+        let key = seen.task.and_then(|task| task.key);
+        let descends = key.and_then(|key| self.tell(key, seen.time, batch));
+        batch.items.push(Item::Capture(Capture {
             time: seen.time,
             hook: HOOK,
             evidence: seen.evidence,
@@ -134,7 +188,7 @@ impl Maker {
             shared: false,
             netns: seen.netns,
             iface: about.iface,
-            descends: None,
+            descends,
             wanted,
             layer: Layer::Ip,
             bytes: from..batch.bytes.len(),
@@ -172,6 +226,23 @@ impl Maker {
         counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
         counts
     }
+}
+
+/// Adds what was read as a process sent to what was read as it started: of another
+/// program, what belongs to that one goes.
+fn merge(facts: &mut Process, own: Process) {
+    let Some(argv) = &own.argv else { return };
+    let same = match own.argv_truncated {
+        true => facts.argv.as_ref().is_some_and(|known| known.starts_with(argv)),
+        false => facts.argv.as_ref() == Some(argv),
+    };
+    if same {
+        return;
+    }
+    facts.ppid = facts.ppid.or(own.ppid);
+    facts.argv = own.argv;
+    facts.argv_truncated = own.argv_truncated;
+    (facts.exe, facts.exe_deleted, facts.comm) = (None, false, None);
 }
 
 /// What a capture has beside its bytes.

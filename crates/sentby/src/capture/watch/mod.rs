@@ -12,7 +12,7 @@
 mod messages;
 mod table;
 
-use crate::enrich::Procfs;
+use crate::enrich::{Procfs, descendants};
 use crate::event::{Batch, Item, ProcessKey};
 use crate::host::Host;
 use crate::privileges;
@@ -121,6 +121,22 @@ impl Watch {
             Some(Item::Process(of, _)) if same => *of = key,
             _ => batch.items.truncate(before),
         }
+    }
+
+    /// Follows these processes and the descendants that they have, and all that those
+    /// will make: see [`Watch::descends`]. Twice: a child that was made between looking
+    /// and following is found by the second look.
+    pub fn follow(&self, pids: &[u32]) {
+        for _ in 0..2 {
+            let all = descendants(pids);
+            self.shared.lock().table.follow(all);
+        }
+    }
+
+    /// Whether the process that [`Watch::facts`] told of descends from who is followed,
+    /// or is that, also where its parents have ended; `None` where it is not known.
+    pub fn descends(&self, pid: u32, time: u64) -> Option<bool> {
+        self.shared.lock().table.is_followed(pid, time)
     }
 
     /// Details that were lost, for [`crate::capture::Counts::details_lost`]: names and

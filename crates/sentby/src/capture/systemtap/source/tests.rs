@@ -1,6 +1,5 @@
 use super::*;
-use crate::event::{Evidence, Item, Wanted};
-use crate::plan::Plan;
+use crate::event::{Evidence, Wanted};
 use wire::start::{Bytes, Step};
 
 const GET: &[Step] =
@@ -8,7 +7,7 @@ const GET: &[Step] =
 
 fn maker() -> Maker {
     let plan = Plan { ip_protocols: vec![1], streams: vec![GET], ..Plan::default() };
-    Maker::new(Selector::new(&plan).unwrap(), None)
+    Maker::new(Selector::new(&plan).unwrap(), None, &plan)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -126,4 +125,47 @@ fn bytes_that_make_no_packet_are_left_to_the_pipeline() {
     let bad = format!("P 2 17 {WHO} 1 6c6f 0 28 4g");
     assert_eq!(maker.take(line::parse(bad.as_bytes()).unwrap(), &mut batch), None);
     assert!(batch.items.is_empty() && batch.bytes.is_empty());
+}
+
+#[test]
+fn arguments_go_ahead_of_the_first_capture() {
+    let mut maker = maker();
+    let program = format!("A 149 10790320472 3 12 {}", hex(b"ping\0-c\x001\0"));
+    let packet = format!("P 1 17 {WHO} 1 6c6f 0 28 {}", hex(&echo()));
+    let batch = take(&mut maker, &[program, packet.clone(), packet]);
+    let key = ProcessKey { pid: 149, start_ticks: 1079 };
+    let [Item::Process(of, facts), Item::Capture(_), Item::Capture(_)] = &batch.items[..] else {
+        panic!("{batch:?}")
+    };
+    assert_eq!((*of, facts.ppid, facts.argv_truncated), (key, Some(3), true));
+    assert_eq!(facts.argv.as_deref(), Some(&b"ping\0-c\x001\0"[..]));
+    let whole = format!("A 149 10790320472 3 5 {}", hex(b"ping\0"));
+    assert!(take(&mut maker, &[whole]).items.is_empty());
+    let key = maker.programs.peek(&key).unwrap();
+    assert_eq!((key.argv.as_deref(), key.argv_truncated), (Some(&b"ping"[..]), false));
+}
+
+#[test]
+fn what_was_read_as_it_sent_is_so() {
+    let read = |argv: &[u8]| Process {
+        argv: Some(argv.to_vec()),
+        exe: Some(b"/bin/x".to_vec()),
+        ..Process::default()
+    };
+    let own = |argv: &[u8], cut| Process {
+        argv: Some(argv.to_vec()),
+        argv_truncated: cut,
+        ppid: Some(3),
+        ..Process::default()
+    };
+    for (own, expected, exe) in [
+        (own(b"x", false), &b"x"[..], true),
+        (own(b"y", false), b"y", false),
+        (own(b"x", true), b"x", true),
+        (Process::default(), b"x", true),
+    ] {
+        let mut facts = read(b"x");
+        merge(&mut facts, own);
+        assert_eq!((facts.argv.as_deref(), facts.exe.is_some()), (Some(expected), exe));
+    }
 }
