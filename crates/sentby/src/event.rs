@@ -330,6 +330,9 @@ pub struct Event<'a> {
     pub user: Option<&'a str>,
     /// What else is known about the sender.
     pub process: Option<&'a Process>,
+    /// A number for just this knowledge: where two events have the same, so are `process`,
+    /// `unit` and `container`.
+    pub facts: Option<u64>,
     /// systemd unit out of the cgroup path.
     pub unit: Option<&'a str>,
     /// Container id out of the cgroup path.

@@ -218,6 +218,7 @@ impl Sample {
             uid: self.uid,
             user: self.user.as_deref(),
             process: self.process.as_ref(),
+            facts: None,
             unit: self.unit.as_deref(),
             container: self.container.as_deref(),
             candidates: &self.candidates,

@@ -19,8 +19,14 @@ fn still_needed(now: &CapsHashSet) -> CapsHashSet {
 /// Drops every other capability of the calling thread, for good. Failing to is no
 /// reason to stop: what is kept is what the user gave.
 pub fn drop_unneeded() {
+    drop_all_but(&[]);
+}
+
+/// The same, for a thread that goes on to need these as well.
+pub fn drop_all_but(these: &[Capability]) {
     let Ok(now) = caps::read(None, CapSet::Permitted) else { return };
-    let needed = still_needed(&now);
+    let mut needed = still_needed(&now);
+    needed.extend(these.iter().filter(|c| now.contains(c)));
     let _ = caps::clear(None, CapSet::Ambient);
     let _ = caps::set(None, CapSet::Effective, &needed);
     let _ = caps::set(None, CapSet::Permitted, &needed);

@@ -8,6 +8,8 @@ pub mod ebpf;
 pub mod reader;
 pub mod replay;
 pub mod select;
+#[cfg_attr(not(test), expect(dead_code, reason = "for backends without eBPF"))]
+pub mod watch;
 
 use crate::event::Batch;
 use crate::host::Host;

@@ -25,7 +25,8 @@ use crate::event::{
 };
 pub use lru::Lru;
 use names::{Names, Place};
-use procfs::{Procfs, Silence};
+pub use procfs::Procfs;
+use procfs::Silence;
 use programs::{FileId, Programs};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub const PASSWD: &str = "/etc/passwd";
 #[derive(Default)]
 struct Entry {
     process: Process,
+    /// Changes with anything that events say of the process; no two entries share one.
+    facts: u64,
     /// Out of `process.cgroup`.
     unit: Option<String>,
     /// Out of `process.cgroup`.
@@ -80,6 +83,8 @@ pub struct Enricher {
     candidates: Vec<Candidate>,
     names: Names,
     programs: Programs,
+    /// The last number that was given to facts.
+    facts: u64,
     counters: Counters,
 }
 
@@ -106,6 +111,7 @@ impl Enricher {
             candidates: Vec::new(),
             names: Names::new(),
             programs: Programs::new(),
+            facts: 0,
             counters: Counters::default(),
         }
     }
@@ -119,7 +125,7 @@ impl Enricher {
         entry.program = None;
         let old = std::mem::replace(&mut entry.process, facts);
         keep(&mut entry.process, old);
-        entry.derive();
+        entry.derive(next(&mut self.facts));
     }
 
     /// Takes an answer to a DNS query, which came in for the capture's task.
@@ -175,6 +181,7 @@ impl Enricher {
             uid,
             user: user.or_else(|| uid.and_then(|uid| users?.name(uid))),
             process,
+            facts: entry.map(|e| e.facts).filter(|facts| *facts != 0),
             unit: entry.and_then(|e| e.unit.as_deref()),
             container: entry.and_then(|e| e.container.as_deref()),
             candidates: &self.candidates,
@@ -261,12 +268,18 @@ impl Enricher {
         }
         let first = entry.asked.replace(now).is_none();
         match local.procfs.process(key) {
-            Ok(found) => entry.fill(found),
+            Ok(found) => entry.fill(found, next(&mut self.facts)),
             Err(_) if !first => {}
             Err(Silence::Gone) => self.counters.gone += 1,
             Err(Silence::Reused) => self.counters.reused += 1,
         }
     }
+}
+
+/// The next number for facts.
+fn next(facts: &mut u64) -> u64 {
+    *facts += 1;
+    *facts
 }
 
 /// The entry of a process, made if there is none.
@@ -304,11 +317,11 @@ impl Entry {
     }
 
     /// Takes what /proc told: everything if no backend spoke, else what it left open.
-    fn fill(&mut self, found: Process) {
+    fn fill(&mut self, found: Process, facts: u64) {
         if !self.told {
             let old = std::mem::replace(&mut self.process, found);
             keep(&mut self.process, old);
-            return self.derive();
+            return self.derive(facts);
         }
         // The program in /proc may be the next one already. Its path belongs to the
         // reported command line only if the command lines are the same.
@@ -331,11 +344,12 @@ impl Entry {
             }
         }
         keep(known, found);
-        self.derive();
+        self.derive(facts);
     }
 
-    /// Reads unit and container out of the cgroup path.
-    fn derive(&mut self) {
+    /// Reads unit and container out of the cgroup path; the facts have changed.
+    fn derive(&mut self, facts: u64) {
+        self.facts = facts;
         let path = self.process.cgroup.as_deref();
         self.unit = path.and_then(container::unit);
         self.container = path.and_then(container::container);
@@ -343,7 +357,7 @@ impl Entry {
 }
 
 /// Keeps from `old` what an exec does not change, where `new` is silent.
-fn keep(new: &mut Process, old: Process) {
+pub fn keep(new: &mut Process, old: Process) {
     new.start = new.start.or(old.start);
     new.ppid = new.ppid.or(old.ppid);
     new.uid = new.uid.or(old.uid);

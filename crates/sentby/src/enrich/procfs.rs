@@ -68,18 +68,33 @@ impl Procfs {
     /// Everything about one process. Its start is compared before and after: what was
     /// read in between is then about this process and no later one of the same pid.
     pub fn process(&self, key: ProcessKey) -> Result<Process, Silence> {
+        let process = self.unverified(key)?;
+        self.verified(key)?;
+        Ok(process)
+    }
+
+    /// The same of a process that may end at any moment: as much as was there to read.
+    pub fn glimpse(&self, key: ProcessKey) -> Result<Process, Silence> {
+        let process = self.unverified(key)?;
+        match self.verified(key) {
+            Err(Silence::Reused) => Err(Silence::Reused),
+            Ok(_) | Err(Silence::Gone) => Ok(process),
+        }
+    }
+
+    /// What goes first when the process ends is read first.
+    fn unverified(&self, key: ProcessKey) -> Result<Process, Silence> {
         let stat = self.verified(key)?;
         let mut process = Process {
             start: self.boot.map(|boot| boot + key.start_ticks * NS_PER_TICK),
             ppid: Some(stat.ppid),
-            ancestors: Some(self.ancestors(&stat)),
             ..Process::default()
         };
-        self.read_status(key.pid, &mut process);
         self.read_program(key.pid, &mut process);
+        self.read_status(key.pid, &mut process);
         let cgroup = read_limited(&self.path(key.pid, "cgroup"), MAX_SMALL_FILE);
         process.cgroup = cgroup.ok().and_then(|(b, _)| Some(container::path_of(&b)?.to_vec()));
-        self.verified(key)?;
+        process.ancestors = Some(self.ancestors(&stat));
         process.comm = Some(stat.comm);
         Ok(process)
     }
@@ -130,6 +145,13 @@ impl Procfs {
 
     /// Executable and command line. A kernel thread has neither.
     fn read_program(&self, pid: u32, process: &mut Process) {
+        if let Ok((mut argv, truncated)) = read_limited(&self.path(pid, "cmdline"), MAX_CMDLINE) {
+            if !truncated && argv.last() == Some(&0) {
+                argv.pop();
+            }
+            process.argv_truncated = truncated;
+            process.argv = (!argv.is_empty()).then_some(argv);
+        }
         let exe = self.path(pid, "exe");
         if let Ok(target) = fs::read_link(&exe) {
             let mut target = target.into_os_string().into_vec();
@@ -142,13 +164,6 @@ impl Procfs {
                 process.exe_deleted = true;
             }
             process.exe = Some(target);
-        }
-        if let Ok((mut argv, truncated)) = read_limited(&self.path(pid, "cmdline"), MAX_CMDLINE) {
-            if !truncated && argv.last() == Some(&0) {
-                argv.pop();
-            }
-            process.argv_truncated = truncated;
-            process.argv = (!argv.is_empty()).then_some(argv);
         }
     }
 }

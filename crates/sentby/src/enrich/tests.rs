@@ -78,6 +78,28 @@ fn absent_facts_come_from_proc() {
     assert_eq!(said.unit.as_deref(), Some("x.service"));
 }
 
+/// The number of the facts that an event is made of.
+fn facts(enricher: &mut Enricher, capture: &Capture) -> Option<u64> {
+    let address = "192.0.2.1".parse().unwrap();
+    let request = Request::new(&Probe);
+    enricher.event(capture, Ends { src: address, dst: address, ports: None }, &request).facts
+}
+
+#[test]
+fn facts_have_a_number_until_they_change() {
+    let dir = machine();
+    let mut enricher = enricher(&dir);
+    let (first, again) = (facts(&mut enricher, &capture()), facts(&mut enricher, &capture()));
+    assert!(first.is_some() && first == again);
+    enricher.learn(KEY, Process { argv: Some(b"other".to_vec()), ..Process::default() });
+    let told = facts(&mut enricher, &capture());
+    assert!(told.is_some() && told != first);
+    let other = ProcessKey { pid: 1, start_ticks: 0 };
+    let mut capture = capture();
+    capture.task.as_mut().unwrap().key = Some(other);
+    assert!(![first, told].contains(&facts(&mut enricher, &capture)));
+}
+
 #[test]
 fn facts_of_a_backend_win() {
     let dir = machine();

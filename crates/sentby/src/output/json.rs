@@ -4,8 +4,9 @@
 //! obey or hide ([`crate::escape`]): a JSON parser reads the same string, and a line
 //! shown raw does no harm.
 
-use super::fields::{FIELDS, Value};
+use super::fields::{FIELDS, Field, Value};
 use super::{Options, Output, time};
+use crate::enrich::Lru;
 use crate::escape::is_hidden;
 use crate::event::Event;
 use serde::Serialize;
@@ -13,11 +14,17 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// Opens the JSON output.
 pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES) })
+    let kept = Lru::new(MAX_KEPT);
+    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES), kept })
 }
+
+/// Processes of which the steady fields are kept as they were written: a third of a line,
+/// and half the work.
+const MAX_KEPT: usize = 256;
 
 /// Bytes of lines that are passed on at once.
 const LINES: usize = 32 * 1024;
@@ -25,6 +32,15 @@ const LINES: usize = 32 * 1024;
 struct Json {
     out: Box<dyn Write>,
     lines: Vec<u8>,
+    kept: Lru<u64, Kept>,
+}
+
+/// Steady fields as they were written for some facts, in their runs between others.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// Where in `bytes` each run ends.
+    ends: Vec<usize>,
 }
 
 impl Json {
@@ -37,7 +53,7 @@ impl Json {
 
 impl Output for Json {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        write_event(event, &mut self.lines)?;
+        write_event_with(event, &mut self.lines, &mut self.kept)?;
         self.lines.push(b'\n');
         if self.lines.len() >= LINES { self.pass_on() } else { Ok(()) }
     }
@@ -48,10 +64,69 @@ impl Output for Json {
     }
 }
 
-/// Appends an event as one object, without a newline.
-pub fn write_event(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+/// Appends an event as one object, without a newline, with what is kept of its process.
+fn write_event_with(
+    event: &Event<'_>,
+    line: &mut Vec<u8>,
+    all: &mut Lru<u64, Kept>,
+) -> io::Result<()> {
+    let Some(facts) = event.facts else { return write_event(event, line, None) };
+    if all.get_mut(&facts).is_none() {
+        all.insert(facts, Kept::of(event)?);
+    }
+    write_event(event, line, all.peek(&facts))
+}
+
+impl Kept {
+    fn of(event: &Event<'_>) -> io::Result<Kept> {
+        let mut kept = Kept::default();
+        for run in RUNS.iter().filter(|run| run[0].steady) {
+            let mut object = Object { out: &mut kept.bytes, empty: false };
+            write_fields(event, run, &mut object)?;
+            kept.ends.push(kept.bytes.len());
+        }
+        Ok(kept)
+    }
+
+    /// What was written, run by run.
+    fn runs(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut from, *end)..*end])
+    }
+}
+
+/// The fields in runs of those that are steady, and those that are not.
+static RUNS: LazyLock<Vec<&[Field]>> =
+    LazyLock::new(|| FIELDS.chunk_by(|a, b| a.steady == b.steady).collect());
+
+/// Appends an event as one object without the protocol's own.
+pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     let mut object = Object::open(line);
-    write_fields(event, &mut object)?;
+    write_fields(event, FIELDS, &mut object)?;
+    object.close();
+    Ok(())
+}
+
+fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) -> io::Result<()> {
+    for field in fields {
+        if let Some(value) = (field.get)(event) {
+            write_value(object, field.name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends an event as one object, without a newline.
+fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Kept>) -> io::Result<()> {
+    let mut object = Object::open(line);
+    let mut kept = kept.map(Kept::runs);
+    for run in RUNS.iter() {
+        let known = kept.as_mut().filter(|_| run[0].steady).and_then(Iterator::next);
+        match known {
+            Some(bytes) => object.out.extend_from_slice(bytes),
+            None => write_fields(event, run, &mut object)?,
+        }
+    }
     object.key(event.request.protocol.name())?;
     let mut inner = Object::open(object.out);
     for (field, value) in event.request.fields() {
@@ -59,23 +134,6 @@ pub fn write_event(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     }
     inner.close();
     object.close();
-    Ok(())
-}
-
-/// The same without the protocol's own object.
-pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
-    let mut object = Object::open(line);
-    write_fields(event, &mut object)?;
-    object.close();
-    Ok(())
-}
-
-fn write_fields(event: &Event<'_>, object: &mut Object<'_>) -> io::Result<()> {
-    for field in FIELDS {
-        if let Some(value) = (field.get)(event) {
-            write_value(object, field.name, value)?;
-        }
-    }
     Ok(())
 }
 
@@ -308,7 +366,7 @@ mod tests {
 
     fn json(sample: &Sample) -> String {
         let mut line = Vec::new();
-        write_event(&sample.event(), &mut line).unwrap();
+        write_event(&sample.event(), &mut line, None).unwrap();
         String::from_utf8(line).expect("JSON is UTF-8")
     }
 
@@ -326,6 +384,26 @@ mod tests {
             r#""len":84,"probe":{"number":7}}"#,
         );
         assert_eq!(json(&Sample::ping()), want);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_process_is_what_would_be_written() {
+        let mut kept = Lru::new(1);
+        let mut other = Sample::hostile();
+        other.process.as_mut().unwrap().ppid = Some(99);
+        for (facts, sample) in [(1, &Sample::hostile()), (1, &Sample::hostile()), (2, &other)] {
+            let mut event = sample.event();
+            event.facts = Some(facts);
+            let mut line = Vec::new();
+            write_event_with(&event, &mut line, &mut kept).unwrap();
+            assert_eq!(String::from_utf8(line).unwrap(), json(sample));
+        }
+        let mut event = other.event();
+        event.facts = Some(2);
+        kept.get_mut(&2).unwrap().bytes.fill(b'#');
+        let mut line = Vec::new();
+        write_event_with(&event, &mut line, &mut kept).unwrap();
+        assert!(line.iter().filter(|b| **b == b'#').count() > 100, "not written again");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case("http_curl_versions", curl_versions, &["curl"]).heavy(),
     case("http_tunnel", tunnel, &["curl"]).heavy(),
     case("http_pipelined", pipelined, &[]),
+    case("http_nc", netcat, &["busybox"]),
     case("http_beyond_capture", beyond_capture, &["python3"]),
     case("http_python", python_clients, &[]).heavy(),
     case("http_ab", ab, &["ab"]).heavy(),
@@ -104,6 +105,28 @@ while got.count(b"\r\n\r\nok") < 150:
     let wanted: Vec<String> = (0..150).map(|n| format!("POST h /{n} 1.1")).collect();
     expect(&events, &wanted.iter().map(String::as_str).collect::<Vec<_>>())?;
     all_by(&events, &any_thread(Who::of(&client)), A4)
+}
+
+/// Typed into a raw connection: keep-alive and pipelined, ended by the last request.
+fn netcat(ctx: &Ctx) -> Result<()> {
+    for (src, dst) in [(A4, B4), (A6, B6)] {
+        let stage = Stage::new(ctx, "http", &[])?;
+        let nc = ctx.tool("busybox")?.args(["nc", dst, "80"]).in_ns(&stage.pair.a)?;
+        let mut nc = nc.with_stdin().spawn()?;
+        nc.say("GET /0 HTTP/1.1\r\nHost: h\r\n\r")?;
+        stage.await_got(ctx, "GET /0", 1)?;
+        nc.say("GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r")?;
+        // What waits for an acknowledgment (Nagle) would be sent by an interrupt.
+        stage.await_got(ctx, "GET /2", 1)?;
+        nc.say("GET /3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r")?;
+        stage.await_got(ctx, "GET /3", 1)?;
+        let client = nc.wait_ok(ctx.secs(20))?;
+        let events = stage.events(ctx)?;
+        let wanted: Vec<String> = (0..4).map(|n| format!("GET h /{n} 1.1")).collect();
+        expect(&events, &wanted.iter().map(String::as_str).collect::<Vec<_>>())?;
+        all_by(&events, &any_thread(Who::of(&client)), src)?;
+    }
+    Ok(())
 }
 
 /// More of them in one packet than is captured of one: those that are missing are told.
