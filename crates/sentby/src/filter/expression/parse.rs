@@ -85,16 +85,18 @@ enum Kind {
 
 impl Of {
     fn named(word: &str) -> Option<Of> {
-        Some(match word {
-            "ip" => Of::Family(4),
-            "ip6" => Of::Family(6),
-            "tcp" => Of::Protocol(6, None),
-            "udp" => Of::Protocol(17, None),
-            "sctp" => Of::Protocol(132, None),
-            "icmp" => Of::Protocol(1, Some(4)),
-            "icmp6" => Of::Protocol(58, Some(6)),
-            _ => return None,
-        })
+        /// IP protocols that have a word of their own, with the version of IP that some
+        /// are only with.
+        const WORDS: [(u8, Option<u8>); 5] =
+            [(6, None), (17, None), (132, None), (1, Some(4)), (58, Some(6))];
+        match word {
+            "ip" => Some(Of::Family(4)),
+            "ip6" => Some(Of::Family(6)),
+            _ => {
+                let (number, of) = WORDS.into_iter().find(|(n, _)| is_called(*n, word))?;
+                Some(Of::Protocol(number, of))
+            }
+        }
     }
 
     fn test(self) -> Test {
@@ -336,13 +338,17 @@ impl<'a> Parser<'a> {
     fn protocol(&mut self) -> Result<u8> {
         let word = self.word("an IP protocol")?;
         let name = word.text.strip_prefix('\\').unwrap_or(word.text);
-        let name = if name == "icmp6" { "icmpv6" } else { name };
-        let known = (0..=u8::MAX).find(|n| protocol_name(*n) == Some(name));
+        let known = (0..=u8::MAX).find(|n| is_called(*n, name));
         let number = number(name, u8::MAX.into()).map(|n| n as u8);
         known.or(number).ok_or_else(|| {
             self.error(Some(word), "is no IP protocol by name here, and no number up to 255")
         })
     }
+}
+
+/// Whether a name is that of an IP protocol, here or in pcap-filter(7).
+fn is_called(number: u8, name: &str) -> bool {
+    protocol_name(number) == Some(name) || (number == 58 && name == "icmp6")
 }
 
 /// Networks as pcap-filter(7) has them beside the usual way: `192.0.2` is 192.0.2.0/24.

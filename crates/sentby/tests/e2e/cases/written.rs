@@ -182,7 +182,7 @@ fn replayed_from_tcpdump(ctx: &Ctx) -> Result<()> {
     let path = file.to_str().context("a path")?;
     let stage = Stage::with(ctx, &server(), "all", &[])?;
     let cmd = ctx.tool("tcpdump")?.args(["-U", "-i", "a0", "-Q", "out", "-w", path]);
-    let mut tcpdump = cmd.in_ns(&stage.pair.a)?.spawn()?;
+    let tcpdump = cmd.in_ns(&stage.pair.a)?.spawn()?;
     let ready = poll(ctx.secs(20), || Ok(tcpdump.stderr().contains("listening").then_some(())))?;
     ready.context("tcpdump does not listen")?;
     traffic(ctx, &stage)?;
