@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -158,6 +159,8 @@ fn files_are_as_large_and_as_many_as_asked() {
     names.sort();
     assert!(names.len() > 1 && names.iter().all(|n| ["f0", "f1", "f2"].contains(&n.as_str())));
     for name in names {
+        let mode = fs::metadata(folder.join(&name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "packets hold what events leave out");
         let said = run(&[folder.join(name).to_str().expect("a path")], Stdio::null());
         assert!(!events(&said).is_empty() && said.ends_with("exit: Some(0)\n"), "{said}");
     }
