@@ -34,9 +34,10 @@ pub enum Task {
 /// Options of every tracing subcommand.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
-    /// More protocols to trace at the same time
-    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
-    more: Vec<String>,
+    /// More protocols to trace at the same time; then, as tcpdump has it, which packets: e.g.
+    /// `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
 
     /// Command to run; just it and its descendants are traced
     #[arg(last = true, value_name = "COMMAND")]
@@ -59,9 +60,10 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Protocols to look for; all where none is given
-    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
-    more: Vec<String>,
+    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
+    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
 
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -380,18 +382,29 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
         }
         "replay" => {
             let mut args = ReplayArgs::from_arg_matches(matches)?;
-            let first = if args.more.is_empty() { "all" } else { "" };
-            let asked = asked(first, &args.more, matches);
+            let (more, expression) = split(&args.words);
+            let first = if more.is_empty() { "all" } else { "" };
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Replay(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
-            let asked = asked(first, &args.more, matches);
+            let (more, expression) = split(&args.words);
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Trace(asked, Box::new(args)))
         }
     }
+}
+
+/// Leading protocols, and the expression behind them.
+fn split(words: &[String]) -> (&[String], &[String]) {
+    let known = protocol_names();
+    let of_protocols = words.iter().take_while(|word| known.contains(&word.as_str())).count();
+    words.split_at(of_protocols)
 }
 
 /// The protocols named, with what is switched on.
