@@ -5,8 +5,8 @@
 //! that opens and says why those before it did not.
 
 pub mod ebpf;
+mod kprobe_events;
 pub mod reader;
-#[cfg_attr(not(test), expect(dead_code, reason = "for backends without a kernel side"))]
 pub mod select;
 
 use crate::event::Batch;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every backend, best first.
-pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf];
+pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf, &kprobe_events::KprobeEvents];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
@@ -49,6 +49,8 @@ pub struct Options {
     pub hooks: Vec<String>,
     /// BTF of the running kernel, where it carries none.
     pub btf: Option<PathBuf>,
+    /// Where everything is in the running kernel, instead of finding out.
+    pub offsets: Option<PathBuf>,
     /// Bytes of the buffer between kernel and user space.
     pub buffer_size: usize,
     /// Use the perf buffer even where there is a BPF ring buffer.
@@ -171,6 +173,8 @@ pub struct HookCheck {
     pub sees: Vec<Sender>,
     /// Whether it reads what TCP and UDP carry.
     pub payload: bool,
+    /// What it cannot tell, and others can: keys of events, evidence, kinds of requests.
+    pub lacks: Vec<&'static str>,
     /// Why it cannot be used, where the facts say so. Attaching may still fail.
     pub refusal: Option<Refusal>,
 }
