@@ -27,12 +27,13 @@ const PAGES_MIN: usize = 16;
 
 /// A defined probe in use.
 struct Active {
+    /// One for each CPU, but for those that made the rings. Before the probe: one in
+    /// use cannot be removed.
+    events: Vec<Event>,
     probe: Probe,
     reading: Reading,
     hook: &'static str,
     id: u16,
-    /// One for each CPU, but for those that made the rings.
-    events: Vec<Event>,
     /// Records that came.
     got: u64,
     /// Hits that passed the filter, once it is stopped.
@@ -49,7 +50,7 @@ struct Held {
 
 /// The running probes.
 pub struct KprobeSource {
-    // Rings and events first: a probe in use cannot be removed.
+    // Before the probes, as their events are the first probe's.
     rings: Vec<Ring>,
     active: Vec<Active>,
     profile: Option<Profile>,
@@ -176,7 +177,7 @@ fn activate(tracefs: &Tracefs, spec: &Spec) -> Result<Active> {
     let format = probe.format()?;
     let reading = Reading::new(spec, &format)?;
     let (events, hook) = (Vec::new(), spec.hook);
-    Ok(Active { probe, reading, hook, id: format.id, events, got: 0, hits: 0 })
+    Ok(Active { events, probe, reading, hook, id: format.id, got: 0, hits: 0 })
 }
 
 /// CPUs that run, as in `0-3,8`. One that is started later is not listened to.

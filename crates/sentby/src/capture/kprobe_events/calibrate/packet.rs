@@ -150,10 +150,12 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Pointers in the object that the packet was found in.
+    /// Pointers in the object that the packet was found in. They stand before it: `head`
+    /// and `data` have been the last of `struct sk_buff` since Linux 2.6.22. What is
+    /// behind it may be another packet.
     fn siblings(&mut self, data: &Pointer) -> Result<Vec<Pointer>> {
         let mut all = self.pointers()?;
-        all.retain(|p| p.argument == data.argument);
+        all.retain(|p| p.argument == data.argument && p.offset < data.offset);
         Ok(all)
     }
 
@@ -177,8 +179,9 @@ impl Search<'_, '_> {
         let wanted = (20 + self.echo.bytes.len()) as u64;
         let object = Path::argument(data.argument).context("few arguments")?;
         let places: Vec<Path> =
-            (0..2 * WORDS).take(PLACES_MAX).map(|n| object.then(n * 4)).collect();
+            (0..data.offset / 4).take(PLACES_MAX).map(|n| object.then(n * 4)).collect();
         let hits = self.shoot(&places)?;
+        // `data_len` is 0.
         let found = (0..places.len()).filter(|n| hits[0].words[*n] == wanted);
         let found: Vec<usize> = found.collect();
         Ok(match found.as_slice() {
