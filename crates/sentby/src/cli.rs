@@ -160,6 +160,10 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub module: Option<PathBuf>,
 
+    /// Where everything is in the running kernel, for kprobe-events (docs/offsets.md)
+    #[arg(long, value_name = "FILE")]
+    pub offsets: Option<PathBuf>,
+
     /// Buffer between kernel and user space, in bytes (K, M, G)
     #[arg(long, value_name = "SIZE", default_value = BUFFER_SIZE, value_parser = buffer_size)]
     pub buffer_size: usize,
@@ -183,6 +187,10 @@ pub struct DoctorArgs {
     /// BTF of the running kernel, for kernels that carry none
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+
+    /// Where everything is in the running kernel, for kprobe-events (docs/offsets.md)
+    #[arg(long, value_name = "FILE")]
+    pub offsets: Option<PathBuf>,
 }
 
 /// What `systemtap` does.

@@ -43,6 +43,8 @@ pub struct Host {
     pub kprobe_pmu: bool,
     /// Where tracefs is mounted.
     pub tracefs: Option<PathBuf>,
+    /// Kprobes can be defined there.
+    pub kprobe_events: bool,
     /// Inode of our pid namespace; `None` when it is the initial one.
     pub pidns: Option<u32>,
     /// SystemTap.
@@ -69,6 +71,7 @@ impl Host {
     /// Reads the facts. What cannot be read counts as not there.
     pub fn read() -> Host {
         let release = read_line("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let tracefs = tracefs();
         Host {
             systemtap: Tools::read(&release),
             release,
@@ -78,10 +81,8 @@ impl Host {
             lockdown: lockdown(),
             cgroup2: cgroup2(&CGROUP2_PLACES.map(Path::new)),
             kprobe_pmu: Path::new("/sys/bus/event_source/devices/kprobe/type").exists(),
-            tracefs: ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-                .iter()
-                .map(PathBuf::from)
-                .find(|p| p.join("trace").exists()),
+            kprobe_events: tracefs.as_ref().is_some_and(|p| p.join("kprobe_events").exists()),
+            tracefs,
             pidns: pidns(),
         }
     }
@@ -116,6 +117,12 @@ fn program(name: &str) -> Option<PathBuf> {
 
 fn read_line(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|s| s.trim().to_owned())
+}
+
+/// Before Linux 4.1 it is a part of debugfs.
+fn tracefs() -> Option<PathBuf> {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].map(PathBuf::from);
+    places.into_iter().find(|p| p.join("trace").exists())
 }
 
 /// The mode in brackets: `none [integrity] confidentiality`.

@@ -108,6 +108,7 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
     let options = Options {
         hooks: args.hooks.clone(),
         btf: args.btf.clone(),
+        offsets: args.offsets.clone(),
         buffer_size: args.buffer_size,
         perf_buffer: args.perf_buffer,
         verifier_stats: output.verbose > 1,

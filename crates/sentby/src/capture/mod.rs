@@ -5,6 +5,7 @@
 //! that opens and says why those before it did not.
 
 pub mod ebpf;
+mod kprobe_events;
 pub mod reader;
 pub mod replay;
 pub mod select;
@@ -22,7 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every backend, best first.
-pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf, &systemtap::SystemTap];
+pub static BACKENDS: &[&dyn Backend] =
+    &[&ebpf::Ebpf, &kprobe_events::KprobeEvents, &systemtap::SystemTap];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
@@ -51,6 +53,8 @@ pub struct Options {
     pub hooks: Vec<String>,
     /// BTF of the running kernel, where it carries none.
     pub btf: Option<PathBuf>,
+    /// Where everything is in the running kernel, instead of finding out.
+    pub offsets: Option<PathBuf>,
     /// Bytes of the buffer between kernel and user space.
     pub buffer_size: usize,
     /// Use the perf buffer even where there is a BPF ring buffer.
@@ -182,6 +186,8 @@ pub struct HookCheck {
     pub sees: Vec<Sender>,
     /// Whether it reads what TCP and UDP carry.
     pub payload: bool,
+    /// What it cannot tell, and others can: keys of events, evidence, kinds of requests.
+    pub lacks: Vec<&'static str>,
     /// Why it cannot be used, where the facts say so. Attaching may still fail.
     pub refusal: Option<Refusal>,
 }

@@ -15,6 +15,9 @@ pub const MAX_CMDLINE: u64 = 64 << 10;
 /// Most bytes of any other file below /proc that are read.
 const MAX_SMALL_FILE: u64 = 64 << 10;
 
+/// The flag of kernel threads (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// Why /proc does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
@@ -38,6 +41,8 @@ pub struct Stat {
     pub comm: Vec<u8>,
     /// Field 4; 0 where the parent is outside the pid namespace or there is none.
     pub ppid: u32,
+    /// Of field 9: a thread of the kernel itself.
+    pub kernel_thread: bool,
     /// Field 22: clock ticks since boot.
     pub start_ticks: u64,
 }
@@ -185,7 +190,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let comm = bytes.get(open + 1..close)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let field = |n: usize| rest.split_ascii_whitespace().nth(n - 3);
-    Some(Stat { comm, ppid: field(4)?.parse().ok()?, start_ticks: field(22)?.parse().ok()? })
+    let flags: u32 = field(9)?.parse().ok()?;
+    Some(Stat {
+        comm,
+        ppid: field(4)?.parse().ok()?,
+        kernel_thread: flags & PF_KTHREAD != 0,
+        start_ticks: field(22)?.parse().ok()?,
+    })
 }
 
 /// When the machine started, in nanoseconds since the Unix epoch: now less

@@ -80,6 +80,7 @@ pub fn check(host: &Host) -> Vec<HookCheck> {
             name: h.name,
             sees: h.sees.to_vec(),
             payload: h.payload,
+            lacks: Vec::new(),
             refusal: refuse_bpf(host).or_else(|| (h.refuse)(host)),
         })
         .collect()
@@ -271,6 +272,7 @@ mod tests {
             cgroup2: Cgroup2::Root("/sys/fs/cgroup".into()),
             kprobe_pmu: true,
             tracefs: None,
+            kprobe_events: false,
             pidns: None,
             systemtap: Default::default(),
         }

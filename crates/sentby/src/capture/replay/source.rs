@@ -157,7 +157,7 @@ impl Beside<'_> {
 
     fn iface(&self) -> Option<Iface> {
         let (index, interface) = self.interface?;
-        Some(Iface { index, name: interface.name? })
+        Some(Iface { index: Some(index), name: interface.name? })
     }
 }
 

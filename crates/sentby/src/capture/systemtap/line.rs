@@ -242,7 +242,7 @@ fn packet<'a>(fields: &mut Fields<impl Iterator<Item = &'a [u8]>>) -> Option<Pac
     let seen = seen(fields)?;
     let index: u32 = fields.number()?;
     let name = fields.name()?;
-    let iface = name.filter(|_| index != 0).map(|name| Iface { index, name });
+    let iface = name.filter(|_| index != 0).map(|name| Iface { index: Some(index), name });
     let segment = fields.number().map(|n: u32| (n != 0).then_some(n))?;
     Some(Packet { seen, iface, segment, len: fields.number()?, hex: fields.next()? })
 }
@@ -272,7 +272,10 @@ mod tests {
         let comm = Some(*b"ping\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(p.seen.task, Some(Task { key, tid: Some(150), comm, uid: Some(0) }));
         assert_eq!((p.seen.number, p.seen.time, p.seen.inode), (1, 17, Some(1247)));
-        assert_eq!(p.iface.map(|i| (i.index, i.name[..3].to_vec())), Some((1, b"lo\0".to_vec())));
+        assert_eq!(
+            p.iface.map(|i| (i.index, i.name[..3].to_vec())),
+            Some((Some(1), b"lo\0".to_vec()))
+        );
         assert_eq!((p.segment, p.len, p.hex), (None, 84, &b"4500"[..]));
     }
 

@@ -41,6 +41,9 @@ const FIRST: (u32, u32) = (4, 4);
 /// What it sees.
 const SEES: [Sender; 3] = [Sender::Process, Sender::Kernel, Sender::Forwarded];
 
+/// What it cannot tell.
+const LACKS: [&str; 4] = ["owner", "shared", "dst_name", "outcome"];
+
 /// The SystemTap backend.
 pub struct SystemTap;
 
@@ -55,7 +58,13 @@ impl Backend for SystemTap {
 
     fn check(&self, host: &Host, _: &Plan) -> Vec<HookCheck> {
         let refusal = refusal(host);
-        vec![HookCheck { name: HOOK, sees: SEES.to_vec(), payload: true, refusal }]
+        vec![HookCheck {
+            name: HOOK,
+            sees: SEES.to_vec(),
+            payload: true,
+            lacks: LACKS.to_vec(),
+            refusal,
+        }]
     }
 
     fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
