@@ -118,6 +118,7 @@ pub fn packet(
         evidence,
         task,
         socket_inode: None,
+        holders: None,
         shared: false,
         netns,
         iface: iface(hit.raw, reading),

@@ -185,6 +185,7 @@ impl Maker {
             evidence: seen.evidence,
             task: seen.task,
             socket_inode: seen.inode,
+            holders: None,
             shared: false,
             netns: seen.netns,
             iface: about.iface,
