@@ -107,6 +107,9 @@ fn a_file_that_is_not_there_is_one_line() {
     assert!(said.starts_with("stderr: sentby: opening missing.pcap: "), "{said}");
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.ends_with("exit: Some(1)\n"), "{said}");
+    let said = run(&["."], Stdio::null());
+    assert!(said.contains("stderr: sentby: reading .: Is a directory"), "{said}");
+    assert!(!said.contains("add up") && said.ends_with("exit: Some(1)\n"), "{said}");
 }
 
 /// The lines that are events.

@@ -85,7 +85,7 @@ impl FileSource {
 
 impl Source for FileSource {
     fn next(&mut self, batch: &mut Batch, wait: Duration) -> Result<()> {
-        self.work.give_up(Some(self.work.now), batch);
+        self.work.give_up(Some(self.work.now.min(self.work.before)), batch);
         while !self.ended && batch.items.len() < BATCH_ITEMS && batch.bytes.len() < BATCH_BYTES {
             match self.reader.step(self.input.bytes()) {
                 Ok(Step::Record(record, used)) => {
@@ -98,12 +98,15 @@ impl Source for FileSource {
                     self.bad_count += 1;
                     self.input.take(used);
                 }
-                Ok(Step::More(least)) => match self.input.fill(least, wait)? {
+                Ok(Step::More(least)) => match self.input.fill(least, wait) {
                     // One piece at a time, so that a request to stop is noticed.
-                    Filled::More if !batch.items.is_empty() => return Ok(()),
-                    Filled::More => {}
-                    Filled::Quiet => return Ok(()),
-                    Filled::End => self.end(None, batch),
+                    Ok(Filled::More | Filled::Quiet) => return Ok(()),
+                    Ok(Filled::End) => self.end(None, batch),
+                    Err(e) => {
+                        self.ended = true;
+                        self.work.give_up(None, batch);
+                        self.failed = Some(e);
+                    }
                 },
                 Err(fault) => self.end(Some(fault), batch),
             }
@@ -134,8 +137,10 @@ pub struct Work {
     src: Nets,
     dst: Nets,
     protocols: Vec<&'static str>,
-    /// When the last packet was seen.
+    /// When the last packet was seen, and the one before it: a single one from the future
+    /// ends nothing.
     now: u64,
+    before: u64,
     seen: u64,
     filtered: u64,
     unknown_links: BTreeMap<u16, u64>,
@@ -173,6 +178,7 @@ impl Work {
             dst: plan.dst.clone(),
             protocols,
             now: 0,
+            before: 0,
             seen: 0,
             filtered: 0,
             unknown_links: BTreeMap::new(),
@@ -184,6 +190,7 @@ impl Work {
             return self.no_ip(record.link);
         };
         // Simple packets have no time: theirs is that of the one before.
+        self.before = self.now;
         self.now = record.time.unwrap_or(self.now);
         let interface = interface.map(|interface| (record.interface, interface));
         let beside = Beside { time: self.now, interface, options: record.options };
