@@ -93,6 +93,8 @@ pub enum Hooks {
     Auto,
     /// As `Auto`, and every other backend's hooks that read what TCP and UDP carry.
     Payload,
+    /// This one: what is tested is its own.
+    Only(&'static str),
 }
 
 /// A test case.

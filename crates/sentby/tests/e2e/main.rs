@@ -154,6 +154,7 @@ fn hooks(env: &Env) -> Result<Vec<Hook>> {
 fn wants(env: &Env, case: &Case, hook: &Hook) -> bool {
     match case.hooks {
         Hooks::Auto => *hook == Hook::Auto,
+        Hooks::Only(name) => *hook == Hook::Named(name.to_owned()),
         Hooks::Payload => *hook == Hook::Auto || reads_elsewhere(env, hook),
         Hooks::Each => *hook != Hook::All,
         Hooks::EachAndAll => true,
