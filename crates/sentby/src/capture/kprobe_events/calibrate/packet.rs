@@ -54,7 +54,7 @@ impl Echo {
 fn checksum(bytes: &[u8]) -> u16 {
     let words =
         bytes.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)])));
-    let sum = words.fold(0u32, |sum, word| sum + word);
+    let sum = words.sum::<u32>();
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
