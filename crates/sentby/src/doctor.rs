@@ -179,6 +179,7 @@ fn finding_json(finding: &Finding) -> Value {
                 "usable": h.refusal.is_none(),
                 "sees": names(&h.sees),
                 "payload": h.payload && h.refusal.is_none(),
+                "lacks": h.lacks,
             });
             if let Some(refusal) = &h.refusal {
                 hook["reason"] = json!(refusal.to_string());

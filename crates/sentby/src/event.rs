@@ -7,6 +7,7 @@
 use crate::enrich::GoBuild;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use wire::{Ending, Layer, Packet, Request};
 
 /// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
@@ -143,6 +144,9 @@ pub struct Capture {
     pub task: Option<Task>,
     /// Inode of the socket it was sent on (the number in `socket:[N]`).
     pub socket_inode: Option<u64>,
+    /// The processes that may have sent it, where the backend looked for them itself, at
+    /// the time of sending. Nobody looks again.
+    pub holders: Option<Arc<Holders>>,
     /// Several processes have used the socket; this is the one that did now, or did last.
     pub shared: bool,
     /// Network namespace inode.
@@ -191,6 +195,15 @@ pub struct Recorded {
     pub go: Option<GoBuild>,
     /// The name of the destination, and who called it so.
     pub dst_name: Option<(Vec<u8>, String)>,
+}
+
+/// Processes that held a socket which a packet may have left by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// All of them.
+    pub processes: Vec<Candidate>,
+    /// Where it is one alone, it was that one: no other can have sent such a packet.
+    pub proven: bool,
 }
 
 /// An ancestor of a process.

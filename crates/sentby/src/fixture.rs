@@ -249,6 +249,7 @@ pub fn capture() -> Capture {
             uid: Some(0),
         }),
         socket_inode: None,
+        holders: None,
         shared: false,
         netns: Some(4_026_531_840),
         iface: Some(Iface { index: Some(2), name: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0" }),

@@ -4,7 +4,14 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 /// What reading goes on to need: /proc of other users' processes, and the counters
 /// of our own BPF maps (`CAP_BPF` since Linux 5.8, `CAP_SYS_ADMIN` before).
+///
+/// Without `CAP_SYS_PTRACE` a process may look only into those that have no capability
+/// which it lacks itself (`cap_ptrace_access_check`, security/commoncap.c): in a container
+/// all have the same few, and then everything is needed.
 fn still_needed(now: &CapsHashSet) -> CapsHashSet {
+    if !now.contains(&Capability::CAP_SYS_PTRACE) {
+        return now.clone();
+    }
     let bpf = if now.contains(&Capability::CAP_BPF) {
         Capability::CAP_BPF
     } else {
@@ -43,7 +50,13 @@ mod tests {
         assert!(kept.contains(&Capability::CAP_BPF));
         assert!(!kept.contains(&Capability::CAP_SYS_ADMIN));
         assert!(!kept.contains(&Capability::CAP_NET_ADMIN));
-        let old: CapsHashSet = [Capability::CAP_SYS_ADMIN].into();
+        let old: CapsHashSet = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE].into();
         assert_eq!(still_needed(&old), old);
+    }
+
+    #[test]
+    fn what_makes_others_readable_is_kept() {
+        let few: CapsHashSet = [Capability::CAP_NET_RAW, Capability::CAP_CHOWN].into();
+        assert_eq!(still_needed(&few), few);
     }
 }

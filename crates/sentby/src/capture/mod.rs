@@ -6,6 +6,7 @@
 
 pub mod ebpf;
 mod kprobe_events;
+pub mod packet;
 pub mod reader;
 pub mod replay;
 pub mod select;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 /// Every backend, best first.
 pub static BACKENDS: &[&dyn Backend] =
-    &[&ebpf::Ebpf, &kprobe_events::KprobeEvents, &systemtap::SystemTap];
+    &[&ebpf::Ebpf, &kprobe_events::KprobeEvents, &systemtap::SystemTap, &packet::AfPacket];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
@@ -177,6 +178,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What hooks may lack.
+pub mod lack {
+    /// Evidence `task`: who sends is looked up afterwards.
+    pub const TASK: &str = "task";
+    /// Packets of other network namespaces than sentby's own.
+    pub const NETNS: &str = "netns";
+    /// Senders that are gone at once: they are unknown.
+    pub const BRIEF: &str = "brief";
+    /// The datagrams that a device cuts out of one send.
+    pub const SEGMENTS: &str = "segments";
+    /// Packets as a whole, where the device gets them in fragments.
+    pub const FRAGMENTED: &str = "fragmented";
+}
+
 /// One hook, judged by the facts alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookCheck {
@@ -186,7 +201,7 @@ pub struct HookCheck {
     pub sees: Vec<Sender>,
     /// Whether it reads what TCP and UDP carry.
     pub payload: bool,
-    /// What it cannot tell, and others can: keys of events, evidence, kinds of requests.
+    /// What it cannot tell, of what the best can: of [`lack`].
     pub lacks: Vec<&'static str>,
     /// Why it cannot be used, where the facts say so. Attaching may still fail.
     pub refusal: Option<Refusal>,

@@ -18,6 +18,7 @@ mod user;
 pub use container::SHORT_ID;
 pub use descendants::descendants;
 pub use go::GoBuild;
+pub use procfs::{Procfs, read_limited};
 pub use user::Users;
 
 use crate::event::{
@@ -26,7 +27,6 @@ use crate::event::{
 pub use lru::Lru;
 use names::{Names, Place};
 use procfs::Silence;
-pub use procfs::{Procfs, read_limited};
 use programs::{FileId, Programs};
 use sockets::Sockets;
 use std::time::{Duration, Instant};
@@ -227,15 +227,19 @@ impl Enricher {
         if evidence.names_a_process() {
             return (evidence, capture.task.and_then(|t| t.key));
         }
-        let (Evidence::Unknown, Some(inode), Some(local)) =
-            (evidence, capture.socket_inode, &mut self.local)
-        else {
+        if evidence != Evidence::Unknown {
             return (evidence, None);
-        };
-        local.sockets.find(&local.procfs, inode, now, &mut self.candidates);
+        }
+        let mut proven = true;
+        if let Some(holders) = &capture.holders {
+            self.candidates.clone_from(&holders.processes);
+            proven = holders.proven;
+        } else if let (Some(inode), Some(local)) = (capture.socket_inode, &mut self.local) {
+            local.sockets.find(&local.procfs, inode, now, &mut self.candidates);
+        }
         match self.candidates.as_slice() {
             [] => (Evidence::Unknown, None),
-            [only] => {
+            [only] if proven => {
                 let key = only.key;
                 self.candidates.clear();
                 (Evidence::Procfs, Some(key))

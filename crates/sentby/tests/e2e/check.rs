@@ -1,11 +1,14 @@
 //! What is expected of events, and in what words they fall short.
 
+use crate::ctx::skip;
+use crate::doctor::Doctor;
 use crate::event::{Event, epoch};
 use crate::proc::{Done, Proc};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The process that must be named. `None` is not looked at.
 #[derive(Clone, Debug, Default)]
@@ -65,15 +68,35 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// The event names this process, with evidence that its hook can have.
+/// Hooks that look senders up afterwards, by their own word.
+static LOOKING_UP: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Hears from the doctor what hooks cannot tell.
+pub fn know(doctor: &Doctor) {
+    let looking_up = doctor.hooks().filter(|h| doctor.lacks(&h.name, "task"));
+    let _ = LOOKING_UP.set(looking_up.map(|h| h.name.clone()).collect());
+}
+
+fn looks_up(hook: &str) -> bool {
+    LOOKING_UP.get().is_some_and(|hooks| hooks.iter().any(|h| h == hook))
+}
+
+/// The event names this process, with evidence that its hook can have. Where senders are
+/// looked up afterwards, one that was gone by then ends the trial, aloud.
 pub fn names(event: &Event, who: &Who) -> Result<()> {
+    let looked_up = looks_up(&event.hook);
+    if looked_up && event.evidence == "unknown" {
+        return Err(skip(format!("{}: a sender was gone before it was looked up", event.hook)));
+    }
     let check = || -> Result<()> {
         // A hook below the neighbour table may see a packet only after its neighbour
         // has answered: then the sender is known as the socket's owner.
         let late = event.hook == "net_dev_queue" && event.evidence == "owner";
-        ensure!(event.evidence == "task" || late, "evidence is {:?}", event.evidence);
+        let evidence = if looked_up { "procfs" } else { "task" };
+        ensure!(event.evidence == evidence || late, "evidence is {:?}", event.evidence);
         ensure!(event.pid == Some(who.pid), "pid {:?}, not {}", event.pid, who.pid);
-        if who.tid.is_some() && !(late && event.tid.is_none()) {
+        ensure!(!looked_up || event.tid.is_none(), "a thread, by /proc: {:?}", event.tid);
+        if who.tid.is_some() && !((late || looked_up) && event.tid.is_none()) {
             ensure!(event.tid == who.tid, "tid {:?}, not {:?}", event.tid, who.tid);
         }
         if who.ppid.is_some() {

@@ -91,6 +91,10 @@ pub enum Hooks {
     EachAndAll,
     /// Sentby's own choice only: what is tested does not depend on the hook.
     Auto,
+    /// As `Auto`, and every other backend's hooks that read what TCP and UDP carry.
+    Payload,
+    /// This one: what is tested is its own.
+    Only(&'static str),
 }
 
 /// A test case.
@@ -197,6 +201,7 @@ pub struct Ctx {
     dir: PathBuf,
     notes: Notes,
     next: Cell<u32>,
+    home: RefCell<Option<PathBuf>>,
 }
 
 impl Ctx {
@@ -210,7 +215,14 @@ impl Ctx {
         for made in [&top, &dir] {
             std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o755))?;
         }
-        Ok(Ctx { env, hook, dir, notes: Notes::default(), next: Cell::new(0) })
+        Ok(Ctx {
+            env,
+            hook,
+            dir,
+            notes: Notes::default(),
+            next: Cell::new(0),
+            home: RefCell::default(),
+        })
     }
 
     /// The trial's folder.
@@ -277,9 +289,32 @@ impl Ctx {
         Cmd::new(Path::new("/bin/sh"), &self.dir, self.label("sh")).args(["-c", script])
     }
 
-    /// A new network namespace.
+    /// A new network namespace; the sender's is called `a`.
     pub fn netns(&self, what: &str) -> Result<Netns> {
-        Netns::new(self.unique(what))
+        let ns = Netns::new(self.unique(what))?;
+        if what == "a" {
+            self.home.replace(Some(ns.path()));
+        }
+        Ok(ns)
+    }
+
+    /// Where sentby has to run to see the sender: in its namespace, for hooks that see no
+    /// other.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.lacks("netns").then(|| self.home.borrow().clone()).flatten()
+    }
+
+    /// Whether one of the trial's hooks cannot tell something.
+    pub fn lacks(&self, what: &str) -> bool {
+        self.hook.used(&self.env.doctor).any(|h| h.lacks.iter().any(|l| l == what))
+    }
+
+    /// Ends a trial whose hook cannot tell something, aloud.
+    pub fn need(&self, what: &str) -> Result<()> {
+        match self.lacks(what) {
+            true => Err(skip(format!("{} lacks: {what}", self.hook))),
+            false => Ok(()),
+        }
     }
 
     /// `sentby icmp --json` with this trial's hook.

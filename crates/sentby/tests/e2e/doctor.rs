@@ -37,6 +37,10 @@ pub struct HookReport {
     pub usable: bool,
     #[serde(default)]
     pub sees: Vec<String>,
+    #[serde(default)]
+    pub payload: bool,
+    #[serde(default)]
+    pub lacks: Vec<String>,
     pub reason: Option<String>,
 }
 
@@ -78,6 +82,11 @@ impl Doctor {
     pub fn chosen(&self) -> impl Iterator<Item = &HookReport> {
         let first = self.backends.iter().find(|b| b.usable);
         first.into_iter().flat_map(|b| &b.hooks).filter(|h| h.usable)
+    }
+
+    /// Whether a hook cannot tell something, by its own word.
+    pub fn lacks(&self, hook: &str, what: &str) -> bool {
+        self.hooks().any(|h| h.name == hook && h.lacks.iter().any(|l| l == what))
     }
 
     /// Major and minor version of the kernel.

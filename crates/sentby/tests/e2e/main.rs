@@ -81,6 +81,7 @@ fn run(args: &Arguments) -> Result<ExitCode> {
     }
     netns::sweep();
     let env: &'static Env = Box::leak(Box::new(environment(strict)?));
+    check::know(&env.doctor);
     let hooks = hooks(env)?;
     let skipped = Skipped::default();
     let mut trials = Vec::new();
@@ -92,7 +93,7 @@ fn run(args: &Arguments) -> Result<ExitCode> {
                 has_turn(case, index + n) && spread_over(env, case, &hooks, index + n) == Some(hook)
             });
             let named = only.as_ref().is_none_or(|names| names.iter().any(|n| n == case.name));
-            if wants(case, hook) && chosen && named {
+            if wants(env, case, hook) && chosen && named {
                 trials.push(trial(env, case, hook.clone(), skipped.clone()));
             }
         }
@@ -150,12 +151,21 @@ fn hooks(env: &Env) -> Result<Vec<Hook>> {
     Ok(chosen)
 }
 
-fn wants(case: &Case, hook: &Hook) -> bool {
+fn wants(env: &Env, case: &Case, hook: &Hook) -> bool {
     match case.hooks {
         Hooks::Auto => *hook == Hook::Auto,
+        Hooks::Only(name) => *hook == Hook::Named(name.to_owned()),
+        Hooks::Payload => *hook == Hook::Auto || reads_elsewhere(env, hook),
         Hooks::Each => *hook != Hook::All,
         Hooks::EachAndAll => true,
     }
+}
+
+/// Whether it is another backend's than the one sentby chooses, and reads payload.
+fn reads_elsewhere(env: &Env, hook: &Hook) -> bool {
+    let Hook::Named(name) = hook else { return false };
+    let chosen = env.doctor.chosen().any(|h| h.name == *name);
+    !chosen && env.doctor.usable().any(|h| h.name == *name && h.payload)
 }
 
 fn spread() -> Result<Option<usize>> {
@@ -195,13 +205,14 @@ fn has_turn(case: &Case, turn: usize) -> bool {
 /// it and can see it. Over several guests, each with another N, every case meets
 /// nearly every hook.
 fn spread_over<'a>(env: &Env, case: &Case, hooks: &'a [Hook], turn: usize) -> Option<&'a Hook> {
-    let able = |h: &&Hook| wants(case, h) && case.sees.iter().all(|what| h.sees(&env.doctor, what));
+    let able =
+        |h: &&Hook| wants(env, case, h) && case.sees.iter().all(|what| h.sees(&env.doctor, what));
     let able: Vec<&Hook> = hooks.iter().filter(able).collect();
     // Cases take turns three guests apart: step the hook by whole rounds.
     let turn = turn.div_ceil(3);
     match able.is_empty() {
         // Nobody can: the first says so.
-        true => hooks.iter().find(|h| wants(case, h)),
+        true => hooks.iter().find(|h| wants(env, case, h)),
         false => Some(able[turn % able.len()]),
     }
 }

@@ -96,6 +96,14 @@ impl Cmd {
         Ok(self)
     }
 
+    /// Runs in the network namespace of this file, unless another was chosen.
+    pub fn in_ns_unless_chosen(mut self, ns: &Path) -> Result<Self> {
+        if self.netns.is_none() {
+            self.netns = Some(File::open(ns)?.into());
+        }
+        Ok(self)
+    }
+
     /// Gets a pipe for [`Proc::say`].
     pub fn with_stdin(mut self) -> Self {
         self.stdin = true;

@@ -81,6 +81,9 @@ impl<'a> Builder<'a> {
         if !self.command.is_empty() {
             self.cmd = self.cmd.arg("--").args(&self.command);
         }
+        if let Some(home) = self.ctx.home() {
+            self.cmd = self.cmd.in_ns_unless_chosen(&home)?;
+        }
         let started = SystemTime::now();
         Ok(Tracer {
             proc: Some(self.cmd.spawn()?),

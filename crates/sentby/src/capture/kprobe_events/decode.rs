@@ -1,7 +1,8 @@
 //! Records of our probes, as captures.
 
 use super::interrupt;
-use super::probes::Spec;
+use super::probes::{Shape, Spec};
+use super::sends::{self, Sockets};
 use super::tasks::{Sender, Tasks};
 use super::tracefs::{Field, Format};
 use crate::capture::select::Selector;
@@ -20,6 +21,7 @@ pub struct Reading {
     paged: Option<Field>,
     name: Option<Field>,
     netns: Option<Field>,
+    send: Option<sends::Reading>,
 }
 
 /// A record, and who the kernel says was running.
@@ -44,10 +46,15 @@ impl Reading {
             data: at("d0").context("records without bytes")?,
             bytes: usize::from(spec.words) * 8,
             sock: format.field("sock").cloned(),
-            len: format.field("len").cloned(),
+            // A send's is that of its first vector.
+            len: format.field("len").filter(|_| spec.shape == Shape::Packet).cloned(),
             paged: format.field("paged").cloned(),
             name: format.field("if0").cloned(),
             netns: format.field("netns").cloned(),
+            send: match spec.shape {
+                Shape::Packet => None,
+                Shape::Send => Some(sends::Reading::new(format)?),
+            },
         })
     }
 
@@ -62,7 +69,7 @@ impl Reading {
 }
 
 /// The number in a field, which is at most 8 bytes wide.
-fn number(raw: &[u8], field: &Option<Field>) -> Option<u64> {
+pub fn number(raw: &[u8], field: &Option<Field>) -> Option<u64> {
     let field = field.as_ref()?;
     let bytes = raw.get(field.offset..field.offset + field.size)?;
     let mut wide = [0; 8];
@@ -72,6 +79,18 @@ fn number(raw: &[u8], field: &Option<Field>) -> Option<u64> {
     };
     room.copy_from_slice(bytes.get(..room.len())?);
     Some(u64::from_ne_bytes(wide))
+}
+
+/// What deciding about records needs, and keeps.
+pub struct Deciding {
+    /// What is wanted.
+    pub selector: Selector,
+    /// Who is who.
+    pub tasks: Tasks,
+    /// How far sockets are.
+    pub sockets: Sockets,
+    /// Who is wanted.
+    pub wanted: Wanted,
 }
 
 /// Which senders are wanted.
@@ -87,17 +106,25 @@ pub struct Wanted {
 pub fn packet(
     hit: &Hit<'_>,
     reading: &Reading,
-    (selector, tasks): (&mut Selector, &mut Tasks),
-    wanted: Wanted,
+    by: &mut Deciding,
     batch: &mut Batch,
 ) -> Option<()> {
-    let bytes = reading.packet(hit.raw)?;
+    let made = match &reading.send {
+        Some(send) => Some(send.packet(hit.raw, &mut by.sockets)?),
+        None => None,
+    };
+    let bytes = match &made {
+        Some(made) => made,
+        None => reading.packet(hit.raw)?,
+    };
+    let wanted = by.wanted;
     let packet = wire::packet::parse(Layer::Ip, bytes)?;
     let netns = number(hit.raw, &reading.netns).map(|n| n as u32).filter(|n| *n != 0);
-    let selected = selector.look(netns, &packet)?;
+    let selected = by.selector.look(netns, &packet)?;
     let in_interrupt = interrupt(*hit.raw.get(reading.flags)?);
     let socket = number(hit.raw, &reading.sock).unwrap_or(0) != 0;
-    let sender = if in_interrupt || !socket { None } else { Some(tasks.sender(hit.pid, hit.tid)) };
+    let sender =
+        if in_interrupt || !socket { None } else { Some(by.tasks.sender(hit.pid, hit.tid)) };
     let (evidence, task) = attribute(&packet, socket, sender);
     match evidence {
         Evidence::Kernel if !wanted.kernel => return None,
@@ -118,6 +145,7 @@ pub fn packet(
         evidence,
         task,
         socket_inode: None,
+        holders: None,
         shared: false,
         netns,
         iface: iface(hit.raw, reading),
@@ -125,7 +153,11 @@ pub fn packet(
         wanted: selected.wanted,
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
-        len: number(hit.raw, &reading.len).map(|n| n as u32).or(packet.ip_len),
+        len: match made {
+            // How it is cut into packets is decided later.
+            Some(_) => None,
+            None => number(hit.raw, &reading.len).map(|n| n as u32).or(packet.ip_len),
+        },
         segment: None,
         recorded: None,
     }));
@@ -215,6 +247,7 @@ mod tests {
             paged: field("paged", 44, 4),
             name: None,
             netns: None,
+            send: None,
         };
         let mut raw = vec![7; 48];
         raw[40..44].copy_from_slice(&30u32.to_ne_bytes());

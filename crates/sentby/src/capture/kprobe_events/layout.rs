@@ -39,6 +39,16 @@ keys! {
     LEN6 "ip6.len" "there: the packet's length (4 bytes), and behind it what of that is in pages (4 bytes)"
     DEV6 "ip6.dev" "there: the first 8 bytes of the interface's name"
     NETNS6 "ip6.netns" "there: the inode of the interface's network namespace"
+    SOCK "tcp.sock" "at tcp_sendmsg: the socket's address"
+    FAMILY "tcp.family" "there: the socket's address family (2 bytes)"
+    ENDS4 "tcp.ends4" "there: the peer's IPv4 address, and the socket's own behind it"
+    DADDR6 "tcp.daddr6" "there: the peer's IPv6 address"
+    SADDR6 "tcp.saddr6" "there: the socket's own IPv6 address"
+    PORTS "tcp.ports" "there: the peer's port (network byte order), and the own one (the machine's) behind it"
+    NETNS "tcp.netns" "there: the inode of the socket's network namespace"
+    SIZE "tcp.size" "there: how many bytes are sent"
+    IOVEC "tcp.iovec" "there: the address of the vectors of what is sent"
+    UBUF "tcp.ubuf" "there, in the same place: the address of what is sent, where that is not a kernel's"
 }
 
 /// Where everything is.

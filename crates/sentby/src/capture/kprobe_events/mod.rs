@@ -13,6 +13,7 @@ mod layout;
 mod path;
 mod probes;
 mod ring;
+mod sends;
 mod source;
 mod tasks;
 mod tracefs;
@@ -22,6 +23,8 @@ use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
 use caps::Capability;
+use layout::Layout;
+use probes::Spec;
 use source::KprobeSource;
 use tracefs::{Owner, Tracefs};
 
@@ -31,8 +34,14 @@ const FUNCTION4: &str = "ip_finish_output";
 /// Its IPv6 twin.
 const FUNCTION6: &str = "ip6_finish_output";
 
+/// The function that all goes through what is sent over TCP, but for files.
+const FUNCTION_SEND: &str = "tcp_sendmsg";
+
 /// The hook for packets.
 const PACKETS: &str = "kprobe_ip_finish_output";
+
+/// The hook for what TCP carries.
+const SENDS: &str = "kprobe_tcp_sendmsg";
 
 /// `common_flags` of a record (`TRACE_FLAG_HARDIRQ`, `TRACE_FLAG_SOFTIRQ`,
 /// `TRACE_FLAG_NMI` in include/linux/trace_events.h): not in thread context.
@@ -43,9 +52,16 @@ fn interrupt(flags: u8) -> bool {
     flags & INTERRUPT != 0
 }
 
-/// What this backend cannot know, of its packets.
-const PACKETS_LACK: &[&str] =
-    &["owner", "procfs", "shared", "dst_name", "outcome", "tcp_payload", "short_lived_processes"];
+/// What neither hook tells: who sent from an interrupt, whether a socket is shared, names
+/// of destinations, details of processes that end at once.
+const LACK: [&str; 5] = ["owner", "procfs", "shared", "dst_name", "short_lived_processes"];
+
+/// Beside these, of packets.
+const PACKETS_LACK: [&str; 4] = ["tcp_payload", "packet_socket", "outcome", "udp_segment"];
+
+/// Beside these, of what TCP carries: which way it goes, and what is behind the first
+/// bytes, or was sent by other functions.
+const SENDS_LACK: [&str; 5] = ["iface", "len", "beyond_672_bytes", "sendfile", "fast_open"];
 
 /// The backend.
 pub struct KprobeEvents;
@@ -56,25 +72,31 @@ impl Backend for KprobeEvents {
     }
 
     fn hooks(&self) -> Vec<&'static str> {
-        vec![PACKETS]
+        vec![PACKETS, SENDS]
     }
 
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
-        vec![HookCheck {
+        let lacks = |own: &[&'static str]| [&LACK, own].concat();
+        let packets = HookCheck {
             name: PACKETS,
             sees: vec![Sender::Process, Sender::Kernel, Sender::Forwarded],
             payload: false,
-            lacks: PACKETS_LACK.to_vec(),
+            lacks: lacks(&PACKETS_LACK),
             refusal: refuse(host),
-        }]
+        };
+        let sends = HookCheck {
+            name: SENDS,
+            sees: vec![],
+            payload: true,
+            lacks: lacks(&SENDS_LACK),
+            refusal: refuse(host),
+        };
+        vec![packets, sends]
     }
 
     fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
         if let Some(refusal) = refuse(host) {
             bail!("{refusal}");
-        }
-        if !plan.streams.is_empty() {
-            bail!("what TCP carries is not read by {PACKETS}");
         }
         let root = host.tracefs.as_ref().context("tracefs is not mounted")?;
         let tracefs = Tracefs::open(root, &Owner::this()?)?;
@@ -84,8 +106,9 @@ impl Backend for KprobeEvents {
             n => notes.push(format!("removed {n} probes that a killed sentby had left")),
         }
         let layout = cache::layout(&tracefs, options.offsets.as_deref())?;
-        let specs = probes::packets(&layout, plan);
-        if !specs.iter().any(|s| s.function == FUNCTION6) {
+        let specs = specs(&layout, plan, &options.hooks)?;
+        let packets = specs.iter().filter(|s| s.hook == PACKETS).count();
+        if packets == 1 {
             notes.push("not seen here: IPv6 (this kernel has none, or none that was found)".into());
         }
         let source = KprobeSource::open(&tracefs, &specs, plan, options.buffer_size)?;
@@ -94,8 +117,37 @@ impl Backend for KprobeEvents {
             senders.retain(|s| *s != Sender::PacketSocket);
             notes.push("not seen here: senders of kind packet_socket".to_owned());
         }
-        Ok(Opened { source: Box::new(source), hooks: vec![(PACKETS, senders)], notes })
+        let mut hooks = Vec::new();
+        for spec in &specs {
+            if !hooks.iter().any(|(hook, _)| *hook == spec.hook) {
+                hooks.push((spec.hook, senders.clone()));
+            }
+        }
+        Ok(Opened { source: Box::new(source), hooks, notes })
     }
+}
+
+/// The probes for a plan, each at the one hook that can; fails where that is not among
+/// those asked for, or the layout does not tell.
+fn specs(layout: &Layout, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
+    let may = |hook: &str| hooks.is_empty() || hooks.iter().any(|h| h == hook);
+    let sends = if plan.streams.is_empty() { Vec::new() } else { sends::specs(layout) };
+    let packets = probes::packets(layout, plan);
+    let (no_packets, no_sends) = (packets.is_empty(), sends.is_empty());
+    if !plan.streams.is_empty() && (no_sends || !may(SENDS)) {
+        let why =
+            if no_sends { "it is not usable here" } else { "it is not among those asked for" };
+        bail!("what TCP carries is read by the hook {SENDS} alone, and {why}");
+    }
+    if !plan.ip_protocols.is_empty() && no_packets {
+        bail!("packets are seen by the hook {PACKETS} alone, and it is not usable here");
+    }
+    let all = packets.into_iter().filter(|_| may(PACKETS)).chain(sends);
+    let all: Vec<Spec> = all.collect();
+    if all.is_empty() {
+        bail!("nothing that is asked for is seen by {}", hooks.join(", "));
+    }
+    Ok(all)
 }
 
 /// What the facts alone say against it.

@@ -70,6 +70,17 @@ pub struct Spec {
     pub words: u16,
     /// What the kernel is to drop at once.
     pub filter: String,
+    /// What its records are.
+    pub shape: Shape,
+}
+
+/// What a probe's records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A packet.
+    Packet,
+    /// What is sent over a TCP socket.
+    Send,
 }
 
 /// The probes for whole packets, datagrams and openings; none where none is wanted.
@@ -108,7 +119,8 @@ impl Version {
         }
         let arguments = arguments.trim_end().to_owned();
         let (event, function) = (self.event, self.function);
-        Some(Spec { hook: PACKETS, event, function, arguments, words, filter: self.filter(plan) })
+        let (hook, filter, shape) = (PACKETS, self.filter(plan), Shape::Packet);
+        Some(Spec { hook, event, function, arguments, words, filter, shape })
     }
 
     fn filter(&self, plan: &Plan) -> String {
@@ -130,6 +142,7 @@ impl Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::kprobe_events::sends;
 
     fn layout() -> Layout {
         Layout::parse(&super::super::layout::example()).unwrap()
@@ -159,6 +172,14 @@ mod tests {
         assert!(specs[0].arguments.contains("bits=+33("), "{}", specs[0].arguments);
     }
 
+    #[test]
+    fn what_tcp_carries_has_a_probe_for_each_way_it_stands_there() {
+        let filters: Vec<String> = sends::specs(&layout()).into_iter().map(|s| s.filter).collect();
+        let half = "0xff00000000000000";
+        assert_eq!(filters, [format!("place>={half}&&size>0"), format!("place<{half}&&size>0")]);
+        assert_eq!(sends::specs(&Layout::default()), []);
+    }
+
     /// ftrace's limits: 128 arguments (the rest is dropped silently), 63 characters each,
     /// and lines below 4096 bytes.
     #[test]
@@ -169,7 +190,8 @@ mod tests {
             openings: true,
             ..Plan::default()
         };
-        for spec in packets(&layout(), &everything) {
+        let all = packets(&layout(), &everything).into_iter().chain(sends::specs(&layout()));
+        for spec in all {
             assert!(spec.arguments.split(' ').count() <= 128);
             assert!(spec.arguments.split(' ').all(|a| a.len() <= 63));
             assert!(spec.arguments.len() < 3900);

@@ -1,9 +1,10 @@
 //! Reads the rings into batches, in the order of time.
 
 use super::clock::Clock;
-use super::decode::{self, Hit, Reading, Wanted};
+use super::decode::{self, Deciding, Hit, Reading, Wanted};
 use super::probes::Spec;
 use super::ring::{Event, Kind, Record, Ring, Scope};
+use super::sends::Sockets;
 use super::tasks::Tasks;
 use super::tracefs::{Probe, Profile, Tracefs};
 use crate::capture::select::Selector;
@@ -55,9 +56,7 @@ pub struct KprobeSource {
     active: Vec<Active>,
     profile: Option<Profile>,
     clock: Clock,
-    tasks: Tasks,
-    selector: Selector,
-    wanted: Wanted,
+    deciding: Deciding,
     held: Vec<Held>,
     bytes: Vec<u8>,
     delivered: BTreeMap<&'static str, u64>,
@@ -73,9 +72,12 @@ impl KprobeSource {
             active: Vec::new(),
             profile: Profile::open(tracefs),
             clock: Clock::new()?,
-            tasks: Tasks::new(),
-            selector: Selector::new(plan)?,
-            wanted: Wanted { kernel: plan.senders.kernel, forwarded: plan.senders.forwarded },
+            deciding: Deciding {
+                selector: Selector::new(plan)?,
+                tasks: Tasks::new(),
+                sockets: Sockets::new(),
+                wanted: Wanted { kernel: plan.senders.kernel, forwarded: plan.senders.forwarded },
+            },
             held: Vec::new(),
             bytes: Vec::new(),
             delivered: BTreeMap::new(),
@@ -151,8 +153,7 @@ impl KprobeSource {
             active.got += 1;
             let time = self.clock.since_epoch(held.time);
             let hit = Hit { pid: held.pid, tid: held.tid, time, raw };
-            let by = (&mut self.selector, &mut self.tasks);
-            if decode::packet(&hit, &active.reading, by, self.wanted, batch).is_some() {
+            if decode::packet(&hit, &active.reading, &mut self.deciding, batch).is_some() {
                 *self.delivered.entry(active.hook).or_default() += 1;
             }
         }
@@ -241,8 +242,8 @@ impl Source for KprobeSource {
                 }),
             }
         }
-        for (place, n) in
-            [("process-ended", self.tasks.gone), ("streams-forgotten", self.selector.forgotten)]
+        let Deciding { selector, tasks, .. } = &self.deciding;
+        for (place, n) in [("process-ended", tasks.gone), ("streams-forgotten", selector.forgotten)]
         {
             if n > 0 {
                 counts.details_lost.insert(place, n);

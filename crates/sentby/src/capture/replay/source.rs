@@ -334,6 +334,7 @@ fn capture(
         evidence: sender.evidence,
         task: sender.task,
         socket_inode: sender.socket_inode,
+        holders: None,
         shared: sender.shared,
         netns: sender.netns,
         iface: beside.iface(),

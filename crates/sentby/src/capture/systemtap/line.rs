@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `P` | number time WHO netns ifindex ifname segment len bytes: an IP packet |
 //! | `S` | number time WHO netns seq sport dport saddr daddr bytes: what is sent over TCP |
-//! | `A` | pid start ppid len bytes: arguments of a process, each with its NUL, of `len` bytes in all |
+//! | `A` | pid start ppid exe len bytes: arguments of a process, each with its NUL, of `len` bytes in all |
 //! | `R` | version: every probe is there |
 //! | `E` | number unreadable cut evicted: the end |
 //!
@@ -37,7 +37,7 @@ pub enum Line<'a> {
     Packet(Packet<'a>),
     /// A send.
     Send(Send<'a>),
-    /// A process's arguments.
+    /// A process's program.
     Program(Program<'a>),
     /// The last line.
     End(End),
@@ -90,13 +90,15 @@ pub struct Send<'a> {
     pub hex: &'a [u8],
 }
 
-/// Arguments of a process.
+/// Executable and arguments of a process.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program<'a> {
     /// Whose.
     pub key: ProcessKey,
     /// Its parent's pid.
     pub ppid: u32,
+    /// Path of its executable as d_path() has it, in hex; empty if there is none.
+    pub exe: &'a [u8],
     /// Bytes of all of them.
     pub len: u64,
     /// Those that are here, in hex.
@@ -129,6 +131,7 @@ pub fn parse(line: &[u8]) -> Option<Line<'_>> {
                 start_ticks: fields.number::<u64>()? / NS_PER_TICK,
             },
             ppid: fields.number()?,
+            exe: fields.next().map(|hex| if hex == b"-" { b"" } else { hex })?,
             len: fields.number()?,
             hex: fields.next()?,
         }),
@@ -297,9 +300,9 @@ mod tests {
         assert_eq!((p.seen.evidence, p.seen.task, p.seen.inode), (Evidence::Unknown, None, None));
         assert_eq!((p.seen.netns, p.iface, p.hex), (None, None, &b""[..]));
         assert_eq!(parse(b"R 1"), Some(Line::Ready(1)));
-        let Some(Line::Program(p)) = parse(b"A 7 10790320472 1 9 706900") else { panic!() };
+        let Some(Line::Program(p)) = parse(b"A 7 10790320472 1 2f78 9 706900") else { panic!() };
         assert_eq!(p.key, ProcessKey { pid: 7, start_ticks: 1079 });
-        assert_eq!((p.ppid, p.len, p.hex), (1, 9, &b"706900"[..]));
+        assert_eq!((p.ppid, p.exe, p.len, p.hex), (1, &b"2f78"[..], 9, &b"706900"[..]));
         let end = End { lines: 7, unreadable: 1, cut: 2, evicted: 3 };
         assert_eq!(parse(b"E 7 1 2 3"), Some(Line::End(end)));
     }

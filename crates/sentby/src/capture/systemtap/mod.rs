@@ -27,7 +27,10 @@ use caps::Capability;
 use module::{Folder, Owner};
 use run::Run;
 use source::{Maker, StapSource};
+use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 
 /// The script.
 pub const SCRIPT: &str = include_str!("sentby.stp");
@@ -94,13 +97,19 @@ impl Backend for SystemTap {
         };
         // Before anything is captured, so that whom to follow is known.
         let maker = Maker::new(selector, watch, plan);
-        let megabytes = (options.buffer_size >> 20).max(1);
+        let megabytes = megabytes(options.buffer_size, thread::available_parallelism());
         let run = Run::start(&staprun, &built, owner, folder, megabytes, &lower::parameters(plan))?;
         notes.extend(blind_spots(plan).map(|what| format!("not seen here: {what}")));
         let sees = Sender::wanted(plan).into_iter().filter(|s| SEES.contains(s)).collect();
         let source = Box::new(StapSource::new(run, maker));
         Ok(Opened { source, hooks: vec![(HOOK, sees)], notes })
     }
+}
+
+/// SystemTap's buffer for each CPU, which it takes in whole megabytes. Lines are text,
+/// four times as long as what they say.
+fn megabytes(size: usize, cpus: io::Result<NonZero<usize>>) -> usize {
+    ((size.saturating_mul(4) >> 20) / cpus.map_or(1, NonZero::get)).clamp(1, 4095)
 }
 
 /// What a plan asks for and this backend cannot give.
@@ -215,6 +224,13 @@ mod tests {
                 _ => panic!("{expected:?} {why:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_buffer_is_shared_among_cpus() {
+        let of = |size, cpus| megabytes(size, Ok(NonZero::new(cpus).unwrap()));
+        assert_eq!((of(4 << 20, 2), of(4 << 20, 64), of(64 << 10, 1)), (8, 1, 1));
+        assert_eq!((of(1 << 40, 1), megabytes(1 << 20, Err(io::Error::other("")))), (4095, 4));
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Loads a module and waits until its probes are live. `megabytes`: of its buffer.
+    /// Loads a module and waits until its probes are live. `megabytes`: of its buffer
+    /// for each CPU.
     pub fn start(
         staprun: &Path,
         built: &Path,

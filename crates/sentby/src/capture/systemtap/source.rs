@@ -107,6 +107,7 @@ impl Maker {
     fn program(&mut self, program: &Program<'_>) -> Option<()> {
         let mut argv = Vec::new();
         line::unhex(program.hex, &mut argv)?;
+        let (exe, exe_deleted) = executable(program.exe)?;
         let cut = (argv.len() as u64) < program.len;
         if !cut && argv.last() == Some(&0) {
             argv.pop();
@@ -115,6 +116,8 @@ impl Maker {
             ppid: Some(program.ppid),
             argv: (!argv.is_empty()).then_some(argv),
             argv_truncated: cut,
+            exe,
+            exe_deleted,
             ..Process::default()
         };
         self.programs.insert(program.key, process);
@@ -185,6 +188,7 @@ impl Maker {
             evidence: seen.evidence,
             task: seen.task,
             socket_inode: seen.inode,
+            holders: None,
             shared: false,
             netns: seen.netns,
             iface: about.iface,
@@ -242,7 +246,20 @@ fn merge(facts: &mut Process, own: Process) {
     facts.ppid = facts.ppid.or(own.ppid);
     facts.argv = own.argv;
     facts.argv_truncated = own.argv_truncated;
-    (facts.exe, facts.exe_deleted, facts.comm) = (None, false, None);
+    (facts.exe, facts.exe_deleted, facts.comm) = (own.exe, own.exe_deleted, None);
+}
+
+/// A path, and whether its file has been deleted. A file that is
+/// really called `x (deleted)` is taken for a deleted `x`.
+fn executable(hex: &[u8]) -> Option<(Option<Vec<u8>>, bool)> {
+    const DELETED: &[u8] = b" (deleted)";
+    let mut path = Vec::new();
+    line::unhex(hex, &mut path)?;
+    let deleted = path.ends_with(DELETED);
+    if deleted {
+        path.truncate(path.len() - DELETED.len());
+    }
+    Some(((!path.is_empty()).then_some(path), deleted))
 }
 
 /// What a capture has beside its bytes.

@@ -26,7 +26,9 @@ use rustix::net::{
     socket_with, sockopt,
 };
 use rustix::process::setpriority_process;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -78,7 +80,8 @@ impl Watch {
         if !host.can(Capability::CAP_NET_ADMIN) {
             return Err("CAP_NET_ADMIN is missing".to_owned());
         }
-        let socket = subscribe().map_err(|e| format!("asking the process connector: {e}"))?;
+        let socket = subscribe_anywhere();
+        let socket = socket.map_err(|e| format!("asking the process connector: {e}"))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| format!("eventfd: {e}"))?;
         let state = State {
             table: Table::new(Procfs::new("/proc")),
@@ -218,6 +221,20 @@ impl State {
             self.table.happened(time, message.what, &self.clocks);
         }
     }
+}
+
+/// The connector answers in the initial network namespace alone: in another, a thread goes
+/// there for the socket, which stays there while the thread ends.
+fn subscribe_anywhere() -> Result<OwnedFd, String> {
+    let own = subscribe();
+    let Err(why) = own else { return own };
+    let there = thread::spawn(|| {
+        let init = File::open("/proc/1/ns/net").map_err(|e| e.to_string())?;
+        move_into_link_name_space(init.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|e| e.to_string())?;
+        subscribe()
+    });
+    there.join().ok().and_then(Result::ok).ok_or(why)
 }
 
 /// A socket that the kernel has promised to tell us on.

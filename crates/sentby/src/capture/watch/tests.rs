@@ -98,3 +98,22 @@ fn what_just_happened_is_known() {
         child.wait().unwrap();
     }
 }
+
+#[test]
+fn what_a_followed_process_makes_is_followed() {
+    let Some(watch) = watch() else { return };
+    let begun = now();
+    let mut stranger = Command::new("/bin/true").spawn().unwrap();
+    watch.follow(&[std::process::id()]);
+    let mut child = Command::new("/bin/true").spawn().unwrap();
+    let (key, _) = ask(&watch, child.id(), now()).unwrap();
+    let time = now();
+    assert_eq!(watch.descends(key.pid, time), Some(true));
+    assert_eq!(watch.descends(1, begun), None, "nobody asked");
+    let mut batch = Batch::default();
+    watch.facts_of(ProcessKey { start_ticks: key.start_ticks + 100, ..key }, time, &mut batch);
+    assert!(batch.items.is_empty(), "another process of that pid");
+    for child in [&mut stranger, &mut child] {
+        child.wait().unwrap();
+    }
+}

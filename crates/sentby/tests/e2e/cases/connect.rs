@@ -23,7 +23,7 @@ const fn case(
     run: fn(&Ctx) -> Result<()>,
     tools: &'static [&'static str],
 ) -> Case {
-    Case::new(name, run).hooks(Hooks::Auto).tools(tools)
+    Case::new(name, run).hooks(Hooks::Payload).tools(tools)
 }
 
 /// Accepts on port 80 of every address, answers once, and closes.

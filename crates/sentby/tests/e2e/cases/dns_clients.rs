@@ -22,7 +22,7 @@ const fn case(
     run: fn(&Ctx) -> Result<()>,
     tools: &'static [&'static str],
 ) -> Case {
-    Case::new(name, run).hooks(Hooks::Auto).tools(tools)
+    Case::new(name, run).hooks(Hooks::Payload).tools(tools)
 }
 
 /// Answers addresses, says who asked for what; what begins with `tc` is for TCP alone.

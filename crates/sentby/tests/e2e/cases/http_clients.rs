@@ -31,7 +31,7 @@ const fn case(
     run: fn(&Ctx) -> Result<()>,
     tools: &'static [&'static str],
 ) -> Case {
-    Case::new(name, run).hooks(Hooks::Auto).tools(tools)
+    Case::new(name, run).hooks(Hooks::Payload).tools(tools)
 }
 
 /// Whoever of its threads it was.

@@ -1,5 +1,6 @@
 //! The cases: one file per theme, one line per case in each file's slice.
 
+mod af_packet;
 mod bystander;
 mod clients;
 mod connect;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         clients::CASES,
         shapes::CASES,
         packet_socket::CASES,
+        af_packet::CASES,
         identity::CASES,
         sharing::CASES,
         paths::CASES,

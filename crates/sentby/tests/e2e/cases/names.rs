@@ -19,7 +19,7 @@ const fn case(
     run: fn(&Ctx) -> Result<()>,
     tools: &'static [&'static str],
 ) -> Case {
-    Case::new(name, run).hooks(Hooks::Auto).tools(tools)
+    Case::new(name, run).hooks(Hooks::Payload).tools(tools)
 }
 
 /// A name server and a web server. Names that begin with `bad` are answered from

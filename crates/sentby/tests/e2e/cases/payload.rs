@@ -23,7 +23,7 @@ pub const CASES: &[Case] = &[
     case("tls_split", tls_split, &["python3"]),
     case("dns_dig", dns_dig, &["dig", "python3"]),
     case("all_at_once", all_at_once, &["curl", "dig", "ping", "python3"]),
-    case("payload_hook_by_name", payload_hook_by_name, &[]),
+    case("payload_hook_by_name", payload_hook_by_name, &[]).hooks(Hooks::Auto),
 ];
 
 const fn case(
@@ -31,7 +31,7 @@ const fn case(
     run: fn(&Ctx) -> Result<()>,
     tools: &'static [&'static str],
 ) -> Case {
-    Case::new(name, run).hooks(Hooks::Auto).tools(tools)
+    Case::new(name, run).hooks(Hooks::Payload).tools(tools)
 }
 
 fn http_curl(ctx: &Ctx) -> Result<()> {

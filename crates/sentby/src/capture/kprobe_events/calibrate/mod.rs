@@ -6,6 +6,7 @@
 
 mod packet;
 mod room;
+mod send;
 mod shot;
 
 use super::layout::Layout;
@@ -19,7 +20,13 @@ use std::thread;
 pub fn calibrate(tracefs: &Tracefs) -> Result<Layout> {
     aside(tracefs, |gun| {
         let mut layout = Layout::default();
-        packet::find(gun, &mut Room::new()?, &mut layout)?;
+        let mut room = Room::new()?;
+        let netns = packet::find(gun, &mut room, &mut layout)?;
+        // Without, what TCP carries is not read, and the rest is.
+        let mut both = layout.clone();
+        if send::find(gun, &mut room, netns, &mut both).is_ok() {
+            layout = both;
+        }
         explains(gun, &layout).context("what was found does not explain all that is sent")?;
         Ok(layout)
     })
@@ -32,7 +39,9 @@ pub fn verify(tracefs: &Tracefs, layout: &Layout) -> Result<()> {
 }
 
 fn explains(gun: &mut Gun<'_>, layout: &Layout) -> Result<()> {
-    packet::verify(gun, &mut Room::new()?, layout)
+    let mut room = Room::new()?;
+    packet::verify(gun, &mut room, layout)?;
+    send::verify(gun, &mut room, layout)
 }
 
 /// Runs in a thread that ends with it: it moves to namespaces that nobody else is to be in.

@@ -10,10 +10,10 @@ use rustix::net::SendFlags;
 use std::os::fd::OwnedFd;
 
 /// Arguments that are looked at.
-const ARGUMENTS: u8 = 3;
+pub const ARGUMENTS: u8 = 3;
 
 /// Words of each argument's object that are looked at.
-const WORDS: u16 = (PLACES_MAX / ARGUMENTS as usize) as u16;
+pub const WORDS: u16 = (PLACES_MAX / ARGUMENTS as usize) as u16;
 
 /// Words of a socket among which its namespace is.
 const SOCK_WORDS: u16 = 24;
@@ -54,12 +54,12 @@ impl Echo {
 fn checksum(bytes: &[u8]) -> u16 {
     let words =
         bytes.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)])));
-    let sum = words.fold(0u32, |sum, word| sum + word);
+    let sum = words.sum::<u32>();
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-fn native(bytes: &[u8]) -> u64 {
+pub fn native(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
 }
 
@@ -74,8 +74,9 @@ fn places_of(hits: &[Hit], word: u64) -> Vec<usize> {
     (0..count).filter(|n| hits.iter().any(|hit| hit.words[*n] == word)).collect()
 }
 
-/// Finds the places of whole packets.
-pub fn find(gun: &mut Gun<'_>, room: &mut Room, layout: &mut Layout) -> Result<()> {
+/// Finds the places of whole packets. Returns where a socket has its namespace, and
+/// where that has its inode.
+pub fn find(gun: &mut Gun<'_>, room: &mut Room, layout: &mut Layout) -> Result<Option<(u16, u16)>> {
     let socket = room.ping_socket()?;
     let echo = Echo::new(room, socket, 8)?;
     let mut search = Search { gun, echo: &echo, room };
@@ -83,7 +84,8 @@ pub fn find(gun: &mut Gun<'_>, room: &mut Room, layout: &mut Layout) -> Result<(
     let sock = search.sock(&data)?;
     let len = search.len(&data)?;
     let dev = search.dev(&data)?;
-    let netns = search.netns(&sock, &dev)?;
+    let by_sock = search.sock_netns(&sock)?;
+    let netns = search.netns(&sock, &dev, by_sock)?;
     let found = [
         (key::DATA4, Some(data.path())),
         (key::SOCK4, Some(sock.path())),
@@ -96,7 +98,8 @@ pub fn find(gun: &mut Gun<'_>, room: &mut Room, layout: &mut Layout) -> Result<(
             layout.set(key, path);
         }
     }
-    six(gun, room, layout)
+    six(gun, room, layout)?;
+    Ok(by_sock.map(|(net, inode, _)| (net, inode)))
 }
 
 /// A pointer in an argument's object.
@@ -216,8 +219,13 @@ impl Search<'_, '_> {
 
     /// From the interface to the number of its namespace; by the socket, if the
     /// interface does not tell.
-    fn netns(&mut self, sock: &Pointer, dev: &Option<(Pointer, Path)>) -> Result<Option<Path>> {
-        let Some((net, inode, address)) = self.sock_netns(sock)? else { return Ok(None) };
+    fn netns(
+        &mut self,
+        sock: &Pointer,
+        dev: &Option<(Pointer, Path)>,
+        by_sock: Option<(u16, u16, u64)>,
+    ) -> Result<Option<Path>> {
+        let Some((net, inode, address)) = by_sock else { return Ok(None) };
         let by_sock = sock.path().then(net).then(inode);
         let Some((dev, _)) = dev else { return Ok(Some(by_sock)) };
         let mut found = Vec::new();

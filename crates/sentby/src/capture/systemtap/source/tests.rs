@@ -130,7 +130,7 @@ fn bytes_that_make_no_packet_are_left_to_the_pipeline() {
 #[test]
 fn arguments_go_ahead_of_the_first_capture() {
     let mut maker = maker();
-    let program = format!("A 149 10790320472 3 12 {}", hex(b"ping\0-c\x001\0"));
+    let program = format!("A 149 10790320472 3 - 12 {}", hex(b"ping\0-c\x001\0"));
     let packet = format!("P 1 17 {WHO} 1 6c6f 0 28 {}", hex(&echo()));
     let batch = take(&mut maker, &[program, packet.clone(), packet]);
     let key = ProcessKey { pid: 149, start_ticks: 1079 };
@@ -139,10 +139,11 @@ fn arguments_go_ahead_of_the_first_capture() {
     };
     assert_eq!((*of, facts.ppid, facts.argv_truncated), (key, Some(3), true));
     assert_eq!(facts.argv.as_deref(), Some(&b"ping\0-c\x001\0"[..]));
-    let whole = format!("A 149 10790320472 3 5 {}", hex(b"ping\0"));
+    let whole = format!("A 149 10790320472 3 {} 5 {}", hex(b"/x (deleted)"), hex(b"ping\0"));
     assert!(take(&mut maker, &[whole]).items.is_empty());
     let key = maker.programs.peek(&key).unwrap();
     assert_eq!((key.argv.as_deref(), key.argv_truncated), (Some(&b"ping"[..]), false));
+    assert_eq!((key.exe.as_deref(), key.exe_deleted), (Some(&b"/x"[..]), true));
 }
 
 #[test]
@@ -156,16 +157,17 @@ fn what_was_read_as_it_sent_is_so() {
         argv: Some(argv.to_vec()),
         argv_truncated: cut,
         ppid: Some(3),
+        exe: Some(b"/own".to_vec()),
         ..Process::default()
     };
     for (own, expected, exe) in [
-        (own(b"x", false), &b"x"[..], true),
-        (own(b"y", false), b"y", false),
-        (own(b"x", true), b"x", true),
-        (Process::default(), b"x", true),
+        (own(b"x", false), &b"x"[..], &b"/bin/x"[..]),
+        (own(b"y", false), b"y", b"/own"),
+        (own(b"x", true), b"x", b"/bin/x"),
+        (Process::default(), b"x", b"/bin/x"),
     ] {
         let mut facts = read(b"x");
         merge(&mut facts, own);
-        assert_eq!((facts.argv.as_deref(), facts.exe.is_some()), (Some(expected), exe));
+        assert_eq!((facts.argv.as_deref(), facts.exe.as_deref()), (Some(expected), Some(exe)));
     }
 }
