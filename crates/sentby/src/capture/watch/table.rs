@@ -39,7 +39,7 @@ pub struct Clocks {
 /// What was not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shortfall {
-    /// Processes that had ended before /proc was read.
+    /// Programs told of whose process had ended before /proc was read.
     pub late: u64,
     /// Processes that were asked for, and nobody knows.
     pub unknown: u64,
@@ -50,6 +50,8 @@ struct Program {
     since: u64,
     facts: Process,
     told: bool,
+    /// The process had ended before /proc was read.
+    late: bool,
 }
 
 /// A process.
@@ -149,6 +151,7 @@ impl Table {
             life.key,
             untold.map(|program| {
                 program.told = true;
+                self.shortfall.late += u64::from(program.late);
                 &program.facts
             }),
         ))
@@ -189,7 +192,10 @@ impl Table {
     fn exec(&mut self, time: u64, pid: u32, clocks: &Clocks) {
         let round = self.round;
         if self.last(pid).is_none_or(|life| life.ended.is_some()) {
-            let start_ticks = self.start(pid, time, clocks);
+            // It was there before us; if it is there no more, nobody knows since when.
+            let latest = clocks.ticks(time) + SLACK_TICKS;
+            let stat = self.procfs.stat(pid).filter(|stat| stat.start_ticks <= latest);
+            let Some(start_ticks) = stat.map(|stat| stat.start_ticks) else { return };
             let key = ProcessKey { pid, start_ticks };
             self.add(key, clocks.start(start_ticks).min(time), Process::default());
         }
@@ -197,7 +203,6 @@ impl Table {
         let read = self.procfs.glimpse(key);
         // What has ended and is not forgotten yet has no program any more.
         let late = read.as_ref().map_or(true, |read| read.exe.is_none() && read.argv.is_none());
-        self.shortfall.late += u64::from(late);
         let Some(life) = self.last(pid) else { return };
         // Which program it ran nobody may know; the rest outlives an exec.
         let mut facts = read.map(cut).unwrap_or_default();
@@ -209,7 +214,7 @@ impl Table {
             keep(&mut facts, before.facts.clone());
         }
         life.round = round;
-        push(&mut life.programs, Program { since: time, facts, told: false });
+        push(&mut life.programs, Program { since: time, facts, told: false, late });
     }
 
     fn comm(&mut self, pid: u32, comm: &[u8; COMM_LEN]) {
@@ -229,7 +234,7 @@ impl Table {
         if let Some(before) = self.last(key.pid) {
             before.ended.get_or_insert(began);
         }
-        let programs = vec![Program { since: began, facts, told: false }];
+        let programs = vec![Program { since: began, facts, told: false, late: false }];
         let followed = self.followed.contains(&key);
         let life = Life { key, began, ended: None, programs, followed, round: self.round };
         match self.lives.get_mut(&key.pid) {
@@ -288,7 +293,7 @@ impl Table {
                     .is_some_and(|p| (&p.facts.argv, &p.facts.exe) == (&facts.argv, &facts.exe));
                 if !same {
                     let since = clocks.now.max(began);
-                    push(&mut life.programs, Program { since, facts, told: false });
+                    push(&mut life.programs, Program { since, facts, told: false, late: false });
                 }
             }
             // When it ended was lost: since it was heard of last, nobody is sure.
