@@ -192,7 +192,10 @@ impl Table {
     fn exec(&mut self, time: u64, pid: u32, clocks: &Clocks) {
         let round = self.round;
         if self.last(pid).is_none_or(|life| life.ended.is_some()) {
-            let start_ticks = self.start(pid, time, clocks);
+            // It was there before us; if it is there no more, nobody knows since when.
+            let latest = clocks.ticks(time) + SLACK_TICKS;
+            let stat = self.procfs.stat(pid).filter(|stat| stat.start_ticks <= latest);
+            let Some(start_ticks) = stat.map(|stat| stat.start_ticks) else { return };
             let key = ProcessKey { pid, start_ticks };
             self.add(key, clocks.start(start_ticks).min(time), Process::default());
         }

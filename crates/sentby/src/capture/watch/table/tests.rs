@@ -209,3 +209,16 @@ fn who_is_about_to_go_had_a_parent() {
     assert_eq!((facts.ppid, facts.argv.as_deref()), (Some(1), Some(&b"true"[..])));
     assert_eq!(facts.ancestors.as_ref().unwrap()[0].comm, b"init");
 }
+
+#[test]
+fn a_process_that_was_there_before_keeps_its_start_when_it_runs_another_program() {
+    let (machine, mut table) = Machine::new();
+    machine.process(40, 1, 20, "new program");
+    table.follow([40]);
+    happened(&mut table, 600, What::Exec(40));
+    happened(&mut table, 601, What::Fork { parent: 40, child: 41 });
+    assert_eq!(asked(&mut table, 40, 602), told(20, "new program"));
+    assert_eq!(table.is_followed(41, BOOT + 602 * MS), Some(true));
+    happened(&mut table, 603, What::Exec(42));
+    assert_eq!(asked(&mut table, 42, 604), None, "nobody knows it");
+}
