@@ -241,6 +241,9 @@ fn merge(facts: &mut Process, own: Process) {
         false => facts.argv.as_ref() == Some(argv),
     };
     if same {
+        if facts.exe.is_none() {
+            (facts.exe, facts.exe_deleted) = (own.exe, own.exe_deleted);
+        }
         return;
     }
     facts.ppid = facts.ppid.or(own.ppid);

@@ -160,6 +160,9 @@ fn what_was_read_as_it_sent_is_so() {
         exe: Some(b"/own".to_vec()),
         ..Process::default()
     };
+    let mut facts = Process { exe: None, ..read(b"x") };
+    merge(&mut facts, own(b"x", false));
+    assert_eq!(facts.exe.as_deref(), Some(&b"/own"[..]), "it ended as it was read");
     for (own, expected, exe) in [
         (own(b"x", false), &b"x"[..], &b"/bin/x"[..]),
         (own(b"y", false), b"y", b"/own"),
