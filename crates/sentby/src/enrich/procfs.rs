@@ -43,6 +43,9 @@ pub struct Stat {
     pub ppid: u32,
     /// Of field 9: a thread of the kernel itself.
     pub kernel_thread: bool,
+    /// Field 11: page faults of children that have ended and were waited for; it grows
+    /// with each.
+    pub reaped: u64,
     /// Field 22: clock ticks since boot.
     pub start_ticks: u64,
 }
@@ -190,12 +193,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let comm = bytes.get(open + 1..close)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let field = |n: usize| rest.split_ascii_whitespace().nth(n - 3);
-    let flags: u32 = field(9)?.parse().ok()?;
+    let number = |n: usize| field(n)?.parse::<u64>().ok();
     Some(Stat {
         comm,
         ppid: field(4)?.parse().ok()?,
-        kernel_thread: flags & PF_KTHREAD != 0,
-        start_ticks: field(22)?.parse().ok()?,
+        kernel_thread: number(9)? & u64::from(PF_KTHREAD) != 0,
+        reaped: number(11)?,
+        start_ticks: number(22)?,
     })
 }
 

@@ -88,6 +88,9 @@ pub fn names(event: &Event, who: &Who) -> Result<()> {
     if looked_up && event.evidence == "unknown" {
         return Err(skip(format!("{}: a sender was gone before it was looked up", event.hook)));
     }
+    if looked_up && event.pid == Some(who.pid) && event.cmdline.is_none() {
+        return Err(skip(format!("{}: a sender was gone before it was read", event.hook)));
+    }
     let check = || -> Result<()> {
         // A hook below the neighbour table may see a packet only after its neighbour
         // has answered: then the sender is known as the socket's owner.

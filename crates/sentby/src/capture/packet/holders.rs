@@ -39,6 +39,8 @@ pub struct Holder {
     pub inode: u64,
     /// The descriptor.
     pub fd: u32,
+    /// Grows with each of its children that has ended.
+    pub reaped: u64,
 }
 
 /// What a search found.
@@ -142,7 +144,7 @@ impl Search {
         let Some(stat) = self.procfs.stat(pid) else { return };
         self.hot.insert(pid, ());
         let key = ProcessKey { pid, start_ticks: stat.start_ticks };
-        found.push(Holder { key, comm: stat.comm, inode, fd });
+        found.push(Holder { key, comm: stat.comm, inode, fd, reaped: stat.reaped });
     }
 }
 

@@ -46,6 +46,10 @@ impl Local {
 
     /// Whether an address is this machine's; what cannot be asked is.
     pub fn has(&mut self, address: IpAddr, ifindex: u32) -> bool {
+        // Who has no address yet (RFC 4291 section 2.5.2) is not forwarded for.
+        if address.is_unspecified() {
+            return true;
+        }
         let now = Instant::now();
         if let Some((at, known)) = self.addresses.get_mut(&address)
             && now.saturating_duration_since(*at) < FRESH
@@ -109,6 +113,7 @@ mod tests {
         let mut local = Local::new();
         assert!(local.has("127.0.0.1".parse().unwrap(), 1));
         assert!(local.has("127.8.9.1".parse().unwrap(), 1));
+        assert!(local.has("::".parse().unwrap(), 1));
         assert!(!local.has("203.0.113.77".parse().unwrap(), 1));
         assert!(!local.has("2001:db8:ffff::1".parse().unwrap(), 1));
     }

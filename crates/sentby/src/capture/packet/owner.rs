@@ -177,9 +177,9 @@ impl Owners {
         if time <= known.verified {
             return true;
         }
-        if sight.flow.protocol == TCP && known.evidence == Evidence::Unknown {
-            // Its ends are the connection's until another is opened.
-            return !sight.opens && !known.found.is_empty();
+        if sight.flow.protocol == TCP {
+            // A child may have the socket by now.
+            return false;
         }
         let alone = known.how == How::Bound || time - known.looked.min(time) < ALONE;
         !known.found.is_empty() && alone && known.found.iter().all(|h| self.search.still(h))
@@ -187,15 +187,27 @@ impl Owners {
 
     fn look_again(&mut self, former: Option<Known>, sight: &Sight, time: u64) -> Known {
         let known = self.look(sight);
-        let Some(former) = former.filter(|_| known.inode.is_none() && known.found.is_empty())
-        else {
+        let Some(former) = former.filter(|f| !f.found.is_empty() && !sight.opens) else {
             return known;
         };
-        let recent = time.saturating_sub(former.verified) < GRACE && !former.found.is_empty();
-        match recent && self.is_chosen(&sight.flow, former.how) {
+        if known.inode.is_some() && known.inode == former.inode && !known.found.is_empty() {
+            return doubted(known, &former);
+        }
+        // The ends of a connection are its own until another is opened.
+        let recent = time.saturating_sub(former.verified) < GRACE || sight.flow.protocol == TCP;
+        let gone = known.inode.is_none() && known.found.is_empty();
+        match gone && recent && (self.is_chosen(&sight.flow, former.how) || self.asked(&former)) {
             true => former,
             false => known,
         }
+    }
+
+    /// Whether an echo request is its sender's, whose socket is gone: it ends, but is there.
+    fn asked(&self, former: &Known) -> bool {
+        let proven = former.holders.as_ref().is_some_and(|h| h.proven);
+        former.how == How::Raw
+            && proven
+            && former.found.iter().all(|h| self.search.procfs().is(h.key))
     }
 
     /// Whether the kernel chose the flow's port, so that it is hardly given again at once.
@@ -222,7 +234,9 @@ impl Owners {
             return Known { evidence: Evidence::Forwarded, holders: None, ..known };
         }
         if local && flow.may_be_the_kernels() {
-            if !self.sockets.raw_exists(flow) {
+            // A socket that is known to ask does not answer.
+            let ask = |inode: &u64| self.ids.peek(inode).is_some();
+            if self.sockets.raw(flow).iter().all(ask) {
                 return Known { evidence: Evidence::Kernel, holders: None, ..known };
             }
             // The kernel answers, or a process does in its place: nothing tells.
@@ -282,6 +296,18 @@ impl Owners {
             _ => false,
         }
     }
+}
+
+/// Of a socket that was looked up before: a child that had it as well may have sent, and
+/// have ended since.
+fn doubted(mut known: Known, former: &Known) -> Known {
+    let ended = |holder: &Holder| {
+        former.found.iter().any(|f| f.key == holder.key && f.reaped != holder.reaped)
+    };
+    if known.found.iter().any(ended) {
+        known.holders = Some(holders(&known.found, false));
+    }
+    known
 }
 
 fn holders(found: &[Holder], proven: bool) -> Arc<Holders> {

@@ -14,7 +14,7 @@ const BLOCK: usize = 128 * 1024;
 const BLOCKS_MIN: usize = 8;
 
 /// Milliseconds after which a block is handed over, however little is in it.
-const RETIRE: u32 = 4;
+const RETIRE: u32 = 1;
 
 /// Offsets in `struct tpacket_block_desc`.
 mod block {

@@ -160,9 +160,10 @@ impl Sockets {
         (best(flow, &raw), How::Raw)
     }
 
-    /// Whether a process could send such packets as its own.
-    pub fn raw_exists(&mut self, flow: &Flow) -> bool {
-        [flow.protocol, RAW].into_iter().any(|protocol| !self.all(flow, protocol).is_empty())
+    /// The raw sockets by which a process could send such packets as its own.
+    pub fn raw(&mut self, flow: &Flow) -> Vec<u64> {
+        let of = |protocol| self.all(flow, protocol).into_iter().map(|s| s.inode);
+        [flow.protocol, RAW].into_iter().flat_map(of).collect()
     }
 
     /// Sockets through which processes send under any address: raw ones, whose sender may

@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn the_ip_header_is_found_behind_tags() {
-        let ip = [0x45, 0, 0, 28];
+        let mut ip = [0; 28];
+        (ip[0], ip[3]) = (0x45, 28);
         let tag = |kind: u16| [0, 42, (kind >> 8) as u8, kind as u8];
         let tagged = [&tag(0x0800)[..], &ip].concat();
         let twice = [&tag(0x8100)[..], &tagged].concat();

@@ -67,6 +67,7 @@ fn of_kind<'a>(events: &[&'a Event], kind: &str) -> Vec<&'a Event> {
 
 /// b floods a: a's replies are nobody's, b's requests are ping's. 0 wrong of 10,000.
 fn replies(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     for (target, n) in [(A4, ctx.scaled(8000)), (A6, ctx.scaled(2000))] {
         undisturbed(ctx, || replies_of(ctx, target, n))?;
     }
@@ -96,6 +97,7 @@ fn replies_of(ctx: &Ctx, target: &str, n: u64) -> Result<()> {
 }
 
 fn hidden(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     let pair = Pair::new(ctx)?;
     let tracer = ctx.tracer().start()?;
     let ping = flood_from(ctx, &pair.b, A4, ctx.scaled(500))?;
@@ -108,6 +110,7 @@ fn hidden(ctx: &Ctx) -> Result<()> {
 
 /// The router only passes on: requests one way, replies the other, 0 wrong of 10,000.
 fn forwarded(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     for (dst, n) in [(FAR4, ctx.scaled(4000)), (FAR6, ctx.scaled(1000))] {
         undisturbed(ctx, || forwarded_to(ctx, dst, n))?;
     }

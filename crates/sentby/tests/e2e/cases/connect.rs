@@ -92,6 +92,7 @@ fn connect_established(ctx: &Ctx) -> Result<()> {
 
 /// Every other way in which it ends, in the order of the ends.
 fn connect_outcomes(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let pair = Pair::new(ctx)?;
     let server = serve(ctx, &pair.b)?;
     // Nothing answers at this port; one SYN more, and the client gives up.
@@ -186,6 +187,7 @@ for path in (b"1", b"2"):
 
 /// Many at once, from threads; each once.
 fn connect_many(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let pair = Pair::new(ctx)?;
     let server = serve(ctx, &pair.b)?;
     let tracer = ctx.tracing("connect").start()?;

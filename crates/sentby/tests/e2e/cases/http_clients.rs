@@ -304,6 +304,7 @@ fn between(
 
 /// Which worker it was, nginx itself says.
 fn nginx_between(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     let relayed = between(ctx, start_nginx, |nginx| {
         let children = format!("/proc/{0}/task/{0}/children", nginx.pid());
         let text = std::fs::read_to_string(children)?;
@@ -332,6 +333,7 @@ fn nginx_between(ctx: &Ctx) -> Result<()> {
 }
 
 fn haproxy_between(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     let start = |ctx: &Ctx, stage: &Stage| {
         let config = "defaults
   mode http

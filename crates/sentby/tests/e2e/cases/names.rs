@@ -159,6 +159,7 @@ fn names_in_requests(ctx: &Ctx) -> Result<()> {
 /// An answer that nobody asked for names nothing: from another server, with another id,
 /// to another socket.
 fn names_not_asked_for(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let stage = Stage::new(ctx, &["--dst", B4])?;
     let script = format!(
         r#"

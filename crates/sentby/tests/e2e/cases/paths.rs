@@ -42,6 +42,7 @@ fn chain(ctx: &Ctx, src: &str, dst: &str) -> Result<()> {
 }
 
 fn forwarded(ctx: &Ctx) -> Result<()> {
+    ctx.need("netns")?;
     let net = Chain::new(ctx)?;
     let tracer = ctx.tracer().args(["--forwarded"]).start()?;
     let ping = ctx.tool("ping")?.args(["-n", "-c", "5", "-i", "0.01", "-e", "52", FAR4]);
@@ -166,6 +167,7 @@ END")?;
 }
 
 fn neighbour_not_known_yet(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let pair = Pair::without_neighbours(ctx)?;
     let tracer = ctx.tracer().start()?;
     let ping = ctx.tool("ping")?.args(["-n", "-c", "3", "-i", "0.05", "-e", "55", B4]);

@@ -93,7 +93,8 @@ fn fragmented(ctx: &Ctx, src: &str, dst: &str) -> Result<()> {
     for event in events {
         let len = event.len.context("no len")?;
         // Above the device it is whole, at the device it is the first fragment.
-        let fragment = event.hook == "net_dev_queue" && (1400..=1500).contains(&len);
+        let below = event.hook == "net_dev_queue" || ctx.lacks("fragmented");
+        let fragment = below && (1400..=1500).contains(&len);
         ensure!(len == whole || fragment, "len {len} at {}", event.hook);
     }
     Ok(())
@@ -131,6 +132,7 @@ fn hdrincl(ctx: &Ctx, mode: &str, len: u32) -> Result<()> {
 }
 
 fn other_types(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     // Destination, type, its name, whether it has id and seq.
     let kinds = [
         (B4, 13, "timestamp-request"),
@@ -163,6 +165,7 @@ fn other_types(ctx: &Ctx) -> Result<()> {
 
 /// Replies are usually the kernel's. This one is not, and is shown by default.
 fn reply_by_a_process(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let pair = Pair::new(ctx)?;
     let sent = Sent { kind: "echo-reply", id: Some(12), ..Sent::echo(A4, B4) };
     one(ctx, &pair, ctx.sender("icmp").args([B4, "0", "0", "12", "5", "64"]), &sent, &[5])
@@ -170,6 +173,7 @@ fn reply_by_a_process(ctx: &Ctx) -> Result<()> {
 
 /// Four bytes of ICMP: type, code, checksum, and then nothing: no id, no seq, no guess.
 fn too_short_for_a_header(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let pair = Pair::new(ctx)?;
     let tracer = ctx.tracer().start()?;
     let sender = ctx.sender("icmp").args([B4, "8", "0", "12", "5", "4"]).in_ns(&pair.a)?;
