@@ -15,6 +15,9 @@ const KNOWN_MAX: usize = 4096;
 /// in that time.
 const FRESH: Duration = Duration::from_millis(100);
 
+/// How far perf's clock, as it is known here, may be from that of the watch, in nanoseconds.
+const SLACK: u64 = 5_000_000;
+
 /// Who was running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
@@ -70,7 +73,9 @@ impl Tasks {
         if known.is_some_and(|known| known.kernel) {
             return Sender::Kernel;
         }
-        let watched = self.watch.as_ref().and_then(|watch| watch.facts(pid, time, batch));
+        // By another clock than the watch's, a process may seem to send when it has ended.
+        let mut at = |time| self.watch.as_ref().and_then(|watch| watch.facts(pid, time, batch));
+        let watched = [time, time.saturating_sub(SLACK)].into_iter().find_map(&mut at);
         let Some(key) = watched.or(known.map(|known| known.key)) else {
             self.gone += 1;
             return Sender::Task(Task { key: None, tid: None, comm, uid: None });
