@@ -8,11 +8,11 @@ use super::ring::{Event, Kind, Record, Ring, Scope};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the two clocks are compared: they may drift apart by 500 µs meanwhile.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often the two clocks are compared: they may drift apart by 100 µs meanwhile.
+const EVERY: Duration = Duration::from_millis(200);
 
 /// Comparisons at once, of which the closest counts.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 
 /// Knows what the wall clock said at a time of perf's clock.
 pub struct Clock {

@@ -6,7 +6,7 @@ use super::sends::{self, Sockets};
 use super::tasks::{Sender, Tasks};
 use super::tracefs::{Field, Format};
 use crate::capture::select::Selector;
-use crate::event::{Batch, Capture, Evidence, Iface, Item, Task};
+use crate::event::{Batch, COMM_LEN, Capture, Evidence, Iface, Item, Task, until_nul};
 use anyhow::{Context, Result};
 use wire::{Layer, Packet};
 
@@ -21,6 +21,7 @@ pub struct Reading {
     paged: Option<Field>,
     name: Option<Field>,
     netns: Option<Field>,
+    comm: Option<Field>,
     send: Option<sends::Reading>,
 }
 
@@ -51,11 +52,23 @@ impl Reading {
             paged: format.field("paged").cloned(),
             name: format.field("if0").cloned(),
             netns: format.field("netns").cloned(),
+            comm: format.field("comm").cloned(),
             send: match spec.shape {
                 Shape::Packet => None,
                 Shape::Send => Some(sends::Reading::new(format)?),
             },
         })
+    }
+
+    /// The thread's name, where the kernel fetched it: a place and a length in the record.
+    fn comm(&self, raw: &[u8]) -> Option<[u8; COMM_LEN]> {
+        let place = number(raw, &self.comm)? as usize;
+        let bytes = raw.get(place & 0xffff..)?;
+        let bytes = until_nul(&bytes[..bytes.len().min(place >> 16)]);
+        let mut comm = [0; COMM_LEN];
+        let len = bytes.len().min(COMM_LEN - 1);
+        comm[..len].copy_from_slice(&bytes[..len]);
+        (len > 0).then_some(comm)
     }
 
     /// The packet's bytes, as far as they were fetched and are its own: behind what is
@@ -123,8 +136,11 @@ pub fn packet(
     let selected = by.selector.look(netns, &packet)?;
     let in_interrupt = interrupt(*hit.raw.get(reading.flags)?);
     let socket = number(hit.raw, &reading.sock).unwrap_or(0) != 0;
-    let sender =
-        if in_interrupt || !socket { None } else { Some(by.tasks.sender(hit.pid, hit.tid)) };
+    let sender = if in_interrupt || !socket {
+        None
+    } else {
+        Some(by.tasks.sender((hit.pid, hit.tid), reading.comm(hit.raw), hit.time, batch))
+    };
     let (evidence, task) = attribute(&packet, socket, sender);
     match evidence {
         Evidence::Kernel if !wanted.kernel => return None,
@@ -137,6 +153,7 @@ pub fn packet(
         }
         _ => {}
     }
+    let descends = task.and_then(|_| by.tasks.descends(hit.pid, hit.time));
     let from = batch.bytes.len();
     batch.bytes.extend_from_slice(&bytes[..bytes.len().min(selected.bytes)]);
     batch.items.push(Item::Capture(Capture {
@@ -149,7 +166,7 @@ pub fn packet(
         shared: false,
         netns,
         iface: iface(hit.raw, reading),
-        descends: None,
+        descends,
         wanted: selected.wanted,
         layer: Layer::Ip,
         bytes: from..batch.bytes.len(),
@@ -247,6 +264,7 @@ mod tests {
             paged: field("paged", 44, 4),
             name: None,
             netns: None,
+            comm: None,
             send: None,
         };
         let mut raw = vec![7; 48];

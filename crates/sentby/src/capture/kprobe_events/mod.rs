@@ -18,6 +18,7 @@ mod source;
 mod tasks;
 mod tracefs;
 
+use super::watch::Watch;
 use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
 use crate::host::Host;
 use crate::plan::Plan;
@@ -53,8 +54,8 @@ fn interrupt(flags: u8) -> bool {
 }
 
 /// What neither hook tells: who sent from an interrupt, whether a socket is shared, names
-/// of destinations, details of processes that end at once.
-const LACK: [&str; 5] = ["owner", "procfs", "shared", "dst_name", "short_lived_processes"];
+/// of destinations.
+const LACK: [&str; 4] = ["owner", "procfs", "shared", "dst_name"];
 
 /// Beside these, of packets.
 const PACKETS_LACK: [&str; 4] = ["tcp_payload", "packet_socket", "outcome", "udp_segment"];
@@ -111,7 +112,14 @@ impl Backend for KprobeEvents {
         if packets == 1 {
             notes.push("not seen here: IPv6 (this kernel has none, or none that was found)".into());
         }
-        let source = KprobeSource::open(&tracefs, &specs, plan, options.buffer_size)?;
+        let watch = match Watch::start(host) {
+            Ok(watch) => Some(watch),
+            Err(why) => {
+                notes.push(format!("command lines are read from /proc, late: no watch ({why})"));
+                None
+            }
+        };
+        let source = KprobeSource::open(&tracefs, &specs, plan, watch, options.buffer_size)?;
         let mut senders = Sender::wanted(plan);
         if senders.contains(&Sender::PacketSocket) {
             senders.retain(|s| *s != Sender::PacketSocket);

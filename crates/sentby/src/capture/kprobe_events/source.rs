@@ -8,6 +8,7 @@ use super::sends::Sockets;
 use super::tasks::Tasks;
 use super::tracefs::{Probe, Profile, Tracefs};
 use crate::capture::select::Selector;
+use crate::capture::watch::Watch;
 use crate::capture::{Counts, Source};
 use crate::event::Batch;
 use crate::ledger::HookCount;
@@ -66,7 +67,13 @@ pub struct KprobeSource {
 
 impl KprobeSource {
     /// Defines the probes and starts them, all at the end.
-    pub fn open(tracefs: &Tracefs, specs: &[Spec], plan: &Plan, buffer: usize) -> Result<Self> {
+    pub fn open(
+        tracefs: &Tracefs,
+        specs: &[Spec],
+        plan: &Plan,
+        watch: Option<Watch>,
+        buffer: usize,
+    ) -> Result<Self> {
         let mut source = KprobeSource {
             rings: Vec::new(),
             active: Vec::new(),
@@ -74,7 +81,7 @@ impl KprobeSource {
             clock: Clock::new()?,
             deciding: Deciding {
                 selector: Selector::new(plan)?,
-                tasks: Tasks::new(),
+                tasks: Tasks::new(watch, plan),
                 sockets: Sockets::new(),
                 wanted: Wanted { kernel: plan.senders.kernel, forwarded: plan.senders.forwarded },
             },
@@ -174,7 +181,11 @@ impl KprobeSource {
 }
 
 fn activate(tracefs: &Tracefs, spec: &Spec) -> Result<Active> {
-    let probe = tracefs.define(spec.event, spec.function, &spec.arguments)?;
+    // `$comm` came with Linux 4.14.
+    let named = format!("{} comm=$comm", spec.arguments);
+    let probe = tracefs
+        .define(spec.event, spec.function, &named)
+        .or_else(|_| tracefs.define(spec.event, spec.function, &spec.arguments))?;
     let format = probe.format()?;
     let reading = Reading::new(spec, &format)?;
     let (events, hook) = (Vec::new(), spec.hook);
@@ -243,8 +254,7 @@ impl Source for KprobeSource {
             }
         }
         let Deciding { selector, tasks, .. } = &self.deciding;
-        for (place, n) in [("process-ended", tasks.gone), ("streams-forgotten", selector.forgotten)]
-        {
+        for (place, n) in tasks.lost().chain([("streams-forgotten", selector.forgotten)]) {
             if n > 0 {
                 counts.details_lost.insert(place, n);
             }

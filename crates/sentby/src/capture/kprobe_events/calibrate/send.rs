@@ -29,6 +29,10 @@ const MESSAGE_WORDS: u16 = 24;
 /// Words compared of what was sent.
 const COMPARED: u16 = 8;
 
+/// Words of `struct sock_common`, which has IPv6 addresses since Linux 3.13; behind it
+/// there may be copies.
+const COMMON_WORDS: usize = 17;
+
 /// Words looked at behind a pointer for IPv6 addresses: Linux 3.10 has them there.
 const BEHIND: u16 = 20;
 
@@ -224,7 +228,8 @@ fn addresses6(gun: &mut Gun<'_>, by: &mut Connection, sock: u8) -> Result<Option
     let places: Vec<Path> = (0..PLACES_MAX as u16).map(|n| argument(sock).then(n * 8)).collect();
     let words = shoot(gun, &places, by, Way::Send)?.words;
     let ends = [dst.octets(), src.octets()];
-    if let Some(found) = both(&words, &ends, |at| argument(sock).then(at)) {
+    let common = &words[..COMMON_WORDS];
+    if let Some(found) = both(common, &ends, |at| argument(sock).then(at)) {
         return Ok(Some(found));
     }
     let pointers: Vec<u16> =
