@@ -127,12 +127,15 @@ pub fn packet(
         None => None,
     };
     let bytes = match &made {
-        Some(made) => made,
+        Some((made, _)) => made,
         None => reading.packet(hit.raw)?,
     };
     let wanted = by.wanted;
     let packet = wire::packet::parse(Layer::Ip, bytes)?;
     let netns = number(hit.raw, &reading.netns).map(|n| n as u32).filter(|n| *n != 0);
+    if let Some((_, true)) = made {
+        by.selector.forget(netns, &packet);
+    }
     let selected = by.selector.look(netns, &packet)?;
     let in_interrupt = interrupt(*hit.raw.get(reading.flags)?);
     let socket = number(hit.raw, &reading.sock).unwrap_or(0) != 0;

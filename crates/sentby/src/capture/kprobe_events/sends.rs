@@ -12,6 +12,9 @@ use super::{FUNCTION_SEND, SENDS};
 use crate::enrich::Lru;
 use anyhow::{Context, Result};
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::rebuild;
+use wire::transport::TCP;
 
 /// Words fetched of the first vector: with those of the second all that ftrace takes.
 const FIRST_WORDS: u16 = 84;
@@ -100,7 +103,15 @@ const FIELDS: [&str; 15] = [
 
 /// How many bytes each socket has sent.
 pub struct Sockets {
-    sent: Lru<u64, u32>,
+    sent: Lru<u64, Sent>,
+}
+
+/// What one socket has sent.
+struct Sent {
+    /// The number of the next byte.
+    next: u32,
+    /// Its ports when it did. With others it is another socket at the same address.
+    ports: (u16, u16),
 }
 
 impl Sockets {
@@ -109,11 +120,13 @@ impl Sockets {
         Sockets { sent: Lru::new(SOCKETS_MAX) }
     }
 
-    /// The number of the next byte, of which there are `size` more.
-    fn count(&mut self, socket: u64, size: u64) -> u32 {
-        let from = self.sent.get_mut(&socket).copied().unwrap_or(1);
-        self.sent.insert(socket, from.wrapping_add(size as u32));
-        from
+    /// The number of the first of `size` bytes, and whether these are the first that are
+    /// known of the socket.
+    fn count(&mut self, socket: u64, ports: (u16, u16), size: u64) -> (u32, bool) {
+        let known = self.sent.get_mut(&socket).filter(|sent| sent.ports == ports);
+        let (from, fresh) = known.map_or((1, true), |sent| (sent.next, false));
+        self.sent.insert(socket, Sent { next: from.wrapping_add(size as u32), ports });
+        (from, fresh)
     }
 }
 
@@ -132,49 +145,39 @@ impl Reading {
         number(raw, &self.fields[at])
     }
 
-    /// The packet that a send is like; `None` where its ends, or its bytes, are not known.
-    pub fn packet(&self, raw: &[u8], sockets: &mut Sockets) -> Option<Vec<u8>> {
+    /// The packet that a send is like, and whether it is the first that is known of its
+    /// socket; `None` where its ends, or its bytes, are not known.
+    pub fn packet(&self, raw: &[u8], sockets: &mut Sockets) -> Option<(Vec<u8>, bool)> {
         let size = self.get(raw, "size")?;
-        let seq = sockets.count(self.get(raw, "sock")?, size);
+        let dport = self.get(raw, "dport")? as u16;
+        // The peer's is in network byte order as it stands.
+        let ports = (self.get(raw, "sport")? as u16, u16::from_be(dport));
+        let (seq, fresh) = sockets.count(self.get(raw, "sock")?, ports, size);
         let bytes = self.bytes(raw, size)?;
-        let sport = (self.get(raw, "sport")? as u16).to_be_bytes();
-        // In network byte order as it stands.
-        let dport = (self.get(raw, "dport")? as u16).to_ne_bytes();
-        let tcp =
-            [&sport[..], &dport, &seq.to_be_bytes(), &[0; 4], &[0x50, 0x18], &[0; 6]].concat();
-        let whole = size.saturating_add(tcp.len() as u64);
-        let mut packet = self.header(raw, whole)?;
-        packet.extend_from_slice(&tcp);
-        packet.extend_from_slice(&bytes);
-        Some(packet)
+        let (src, dst) = self.addresses(raw)?;
+        let sent =
+            rebuild::Sent { src, dst, ports, protocol: TCP, seq, bytes: &bytes, whole: size };
+        let mut packet = Vec::new();
+        rebuild::packet(&sent, &mut packet);
+        Some((packet, fresh))
     }
 
-    /// The IP header before so many bytes.
-    fn header(&self, raw: &[u8], carried: u64) -> Option<Vec<u8>> {
-        const TCP: u8 = wire::transport::TCP;
-        let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX).to_be_bytes();
-        let word4 = |name| Some((self.get(raw, name)? as u32).to_ne_bytes());
-        let word8 = |name| Some(self.get(raw, name)?.to_ne_bytes());
-        // An IPv6 socket may have an IPv4 peer: its own addresses are mapped ones then.
-        let mapped = |dst: &[u8]| dst.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-        let six = match self.get(raw, "family")? as i32 {
-            libc::AF_INET => None,
-            libc::AF_INET6 => {
-                let dst = [word8("dst0")?, word8("dst1")?].concat();
-                (!mapped(&dst)).then_some((dst, [word8("src0")?, word8("src1")?].concat()))
-            }
-            _ => return None,
+    /// Source and destination.
+    fn addresses(&self, raw: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let four = |name| Some(Ipv4Addr::from((self.get(raw, name)? as u32).to_ne_bytes()).into());
+        let six = |high, low| {
+            let halves = [self.get(raw, high)?.to_ne_bytes(), self.get(raw, low)?.to_ne_bytes()];
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(halves.concat()).ok()?))
         };
-        Some(match six {
-            None => {
-                let (src, dst) = (word4("src")?, word4("dst")?);
-                let len = short(carried + 20);
-                [&[0x45, 0][..], &len, &[0, 0, 0, 0, 64, TCP, 0, 0], &src, &dst].concat()
-            }
-            Some((dst, src)) => {
-                [&[0x60, 0, 0, 0][..], &short(carried), &[TCP, 64], &src, &dst].concat()
-            }
-        })
+        match self.get(raw, "family")? as i32 {
+            libc::AF_INET => Some((four("src")?, four("dst")?)),
+            // Such a socket may have an IPv4 peer: then its own address is a mapped one.
+            libc::AF_INET6 => match six("dst0", "dst1")? {
+                dst if dst.to_ipv4_mapped().is_some() => Some((four("src")?, four("dst")?)),
+                dst => Some((six("src0", "src1")?.into(), dst.into())),
+            },
+            _ => None,
+        }
     }
 
     /// What was fetched of what is sent, and is its own: behind a vector stands other memory.
@@ -193,5 +196,19 @@ impl Reading {
             bytes.extend(cut(fetched(second, SECOND_WORDS)?, size - len));
         }
         Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sockets_bytes_are_numbered_and_another_at_its_address_begins_anew() {
+        let mut sockets = Sockets::new();
+        assert_eq!(sockets.count(0xff01, (40_000, 80), 100), (1, true));
+        assert_eq!(sockets.count(0xff01, (40_000, 80), 5), (101, false));
+        assert_eq!(sockets.count(0xff02, (40_001, 80), 5), (1, true));
+        assert_eq!(sockets.count(0xff01, (40_002, 80), 5), (1, true));
     }
 }

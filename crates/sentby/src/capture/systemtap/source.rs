@@ -11,9 +11,9 @@ use crate::event::{Batch, Capture, Item, Process, ProcessKey};
 use crate::ledger::HookCount;
 use crate::plan::Plan;
 use anyhow::Result;
-use std::net::IpAddr;
 use std::time::Duration;
-use wire::Layer;
+use wire::transport::TCP;
+use wire::{Layer, rebuild};
 
 /// Reads a loaded module's lines.
 pub struct StapSource {
@@ -34,6 +34,8 @@ pub struct Maker {
     /// Captures that the plan wants.
     wanted: u64,
     end: Option<End>,
+    /// What a line says was sent.
+    sent: Vec<u8>,
     /// What the module told of senders whose first capture is still to come.
     programs: Lru<ProcessKey, Process>,
 }
@@ -85,6 +87,7 @@ impl Maker {
             highest: 0,
             wanted: 0,
             end: None,
+            sent: Vec::new(),
             programs: Lru::new(MAX_PROGRAMS),
         }
     }
@@ -155,12 +158,13 @@ impl Maker {
 
     /// What a socket is given to send becomes a segment: the kernel has made none yet.
     fn send(&mut self, send: &Send<'_>, batch: &mut Batch) -> Option<()> {
+        self.sent.clear();
+        line::unhex(send.hex, &mut self.sent)?;
         let from = batch.bytes.len();
-        header(send, batch);
-        if line::unhex(send.hex, &mut batch.bytes).is_none() {
-            batch.bytes.truncate(from);
-            return None;
-        }
+        let ((src, dst), ports, seq) = (send.ends, send.ports, send.seq);
+        let (bytes, whole) = (self.sent.as_slice(), self.sent.len() as u64);
+        let sent = rebuild::Sent { src, dst, ports, protocol: TCP, seq, bytes, whole };
+        rebuild::packet(&sent, &mut batch.bytes);
         let seen = Seen { task: send.seen.task, ..send.seen };
         self.capture(About { seen, iface: None, len: None, segment: None }, from, batch);
         Some(())
@@ -271,38 +275,6 @@ struct About {
     iface: Option<crate::event::Iface>,
     len: Option<u32>,
     segment: Option<u32>,
-}
-
-/// The headers that a send's segment would have: what is not known in them is zero.
-fn header(send: &Send<'_>, batch: &mut Batch) {
-    const TCP_HEADER: u16 = 20;
-    let out = &mut batch.bytes;
-    let rest = TCP_HEADER + u16::try_from(send.hex.len() / 2).unwrap_or(u16::MAX / 2);
-    match send.ends {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            out.extend([0x45, 0]);
-            out.extend((20 + rest).to_be_bytes());
-            out.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-            out.extend(src.octets());
-            out.extend(dst.octets());
-        }
-        (src, dst) => {
-            let octets = |a: IpAddr| match a {
-                IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
-                IpAddr::V6(a) => a.octets(),
-            };
-            out.extend([0x60, 0, 0, 0]);
-            out.extend(rest.to_be_bytes());
-            out.extend([6, 64]);
-            out.extend(octets(src));
-            out.extend(octets(dst));
-        }
-    }
-    out.extend(send.ports.0.to_be_bytes());
-    out.extend(send.ports.1.to_be_bytes());
-    out.extend(send.seq.to_be_bytes());
-    // Nothing acknowledged; five words of header; PSH and ACK; no window or checksum.
-    out.extend([0, 0, 0, 0, 0x50, 0x18, 0, 0, 0, 0, 0, 0]);
 }
 
 #[cfg(test)]
