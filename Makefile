@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install lint unit fuzz e2e guests test clean
+.PHONY: help run build install lint unit fuzz e2e guests systemtap test clean
 
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -62,6 +62,11 @@ e2e: ## Real senders on this kernel; needs root. CASES="ping_v4" chooses
 guests: ## The same on other kernels, in QEMU. KERNELS="6.1 6.12" CASES="ping_v4"
 	@scripts/deps rust build test vm
 	@KERNELS="$(KERNELS)" scripts/e2e-guests $(CASES)
+	@$(if $(CASES),,$(if $(filter 6.1,$(KERNELS)),scripts/e2e-systemtap))
+
+systemtap: ## The systemtap backend on 6.1, by a module made here. CASES="ping_v4,ping_v6"
+	@scripts/deps rust build test vm
+	@SENTBY_E2E_CASES="$(CASES)" scripts/e2e-systemtap
 
 fuzz: ## Fuzz the decoders for SECONDS each (60)
 	@scripts/deps rust

@@ -4,7 +4,7 @@ use crate::asked::Asked;
 use crate::capture::BACKENDS;
 use crate::filter::{FieldArg, FilterArgs};
 use crate::output::TimeStyle;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub enum Task {
     Replay(Vec<Asked>, Box<ReplayArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
+    /// Print SystemTap's script, or make a module of it.
+    SystemTap(SystemTapTask),
     /// Wait to become the traced command (launch.rs).
     Launch(Vec<OsString>),
 }
@@ -32,9 +34,10 @@ pub enum Task {
 /// Options of every tracing subcommand.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
-    /// More protocols to trace at the same time
-    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
-    more: Vec<String>,
+    /// More protocols to trace at the same time; then, as tcpdump has it, which packets: e.g.
+    /// `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
 
     /// Command to run; just it and its descendants are traced
     #[arg(last = true, value_name = "COMMAND")]
@@ -57,9 +60,10 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Protocols to look for; all where none is given
-    #[arg(value_name = "PROTOCOL", value_parser = protocol_names())]
-    more: Vec<String>,
+    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
+    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
 
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -152,6 +156,14 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
 
+    /// Kernel module made by `sentby systemtap build`, for the systemtap backend
+    #[arg(long, value_name = "FILE")]
+    pub module: Option<PathBuf>,
+
+    /// Where everything is in the running kernel, for kprobe-events (docs/offsets.md)
+    #[arg(long, value_name = "FILE")]
+    pub offsets: Option<PathBuf>,
+
     /// Buffer between kernel and user space, in bytes (K, M, G)
     #[arg(long, value_name = "SIZE", default_value = BUFFER_SIZE, value_parser = buffer_size)]
     pub buffer_size: usize,
@@ -175,6 +187,35 @@ pub struct DoctorArgs {
     /// BTF of the running kernel, for kernels that carry none
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+
+    /// Where everything is in the running kernel, for kprobe-events (docs/offsets.md)
+    #[arg(long, value_name = "FILE")]
+    pub offsets: Option<PathBuf>,
+}
+
+/// What `systemtap` does.
+#[derive(Subcommand, Debug)]
+pub enum SystemTapTask {
+    /// Print the script that runs in the kernel
+    Script,
+    /// Make a module of it, for this kernel or for another machine's
+    Build(BuildArgs),
+}
+
+/// Options of `systemtap build`.
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    /// Release of the kernel that the module is for, or a folder with its headers; else the running one
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<OsString>,
+
+    /// SystemTap's runtime, patched for that kernel, in place of the installed one
+    #[arg(long, value_name = "DIR")]
+    pub runtime: Option<PathBuf>,
+
+    /// The module
+    #[arg(short, long, value_name = "FILE", default_value = "sentby.ko")]
+    pub output: PathBuf,
 }
 
 /// When to use colours.
@@ -215,6 +256,9 @@ pub fn command() -> Command {
     }
     let doctor = DoctorArgs::augment_args(Command::new("doctor"))
         .about("What this machine allows: backends, hooks, and what to do about the rest");
+    let systemtap = SystemTapTask::augment_subcommands(Command::new("systemtap"))
+        .about("The systemtap backend's script, and modules of it")
+        .subcommand_required(true);
     let launch = Command::new("__launch")
         .hide(true)
         .arg(clap::arg!(<COMMAND> ...).last(true).value_parser(clap::value_parser!(OsString)));
@@ -225,6 +269,7 @@ pub fn command() -> Command {
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
         .subcommand(doctor)
+        .subcommand(systemtap)
         .subcommand(launch)
 }
 
@@ -338,24 +383,36 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
     };
     match name {
         "doctor" => Ok(Task::Doctor(DoctorArgs::from_arg_matches(matches)?)),
+        "systemtap" => Ok(Task::SystemTap(SystemTapTask::from_arg_matches(matches)?)),
         "__launch" => {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))
         }
         "replay" => {
             let mut args = ReplayArgs::from_arg_matches(matches)?;
-            let first = if args.more.is_empty() { "all" } else { "" };
-            let asked = asked(first, &args.more, matches);
+            let (more, expression) = split(&args.words);
+            let first = if more.is_empty() { "all" } else { "" };
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Replay(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
-            let asked = asked(first, &args.more, matches);
+            let (more, expression) = split(&args.words);
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Trace(asked, Box::new(args)))
         }
     }
+}
+
+/// Leading protocols, and the expression behind them.
+fn split(words: &[String]) -> (&[String], &[String]) {
+    let known = protocol_names();
+    let of_protocols = words.iter().take_while(|word| known.contains(&word.as_str())).count();
+    words.split_at(of_protocols)
 }
 
 /// The protocols named, with what is switched on.

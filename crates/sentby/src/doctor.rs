@@ -61,6 +61,7 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
     let options = |hooks: Vec<String>| Options {
         hooks,
         btf: args.btf.clone(),
+        offsets: args.offsets.clone(),
         buffer_size: TRIAL_BUFFER,
         perf_buffer: false,
         verifier_stats: false,

@@ -126,7 +126,7 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Iface {
     /// Interface index in its netns.
-    pub index: u32,
+    pub index: Option<u32>,
     /// Name; NUL-terminated unless full (IFNAMSIZ is 16).
     pub name: [u8; 16],
 }

@@ -9,6 +9,7 @@
 //! so that they may drop early; see [`crate::plan`].
 
 mod args;
+mod expression;
 mod fields;
 mod local;
 mod parse;
@@ -20,6 +21,7 @@ pub use fields::FieldArg;
 use crate::asked::Asked;
 use crate::event::{Event, Evidence, ProcessKey};
 use crate::plan::{AnyOf, Nets, Plan, Senders};
+use expression::Expression;
 use fields::Fields;
 use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
@@ -88,6 +90,7 @@ pub struct Filter {
     units: Choice<Pattern>,
     containers: Choice<Pattern>,
     fields: Vec<Fields>,
+    expression: Option<Expression>,
     children: bool,
     kernel: bool,
     forwarded: bool,
@@ -130,6 +133,7 @@ impl Filter {
             && self.process(event)
             && self.descent(event)
             && self.fields.iter().all(|f| f.admit(event.request))
+            && self.expression.as_ref().is_none_or(|e| e.matches(event))
     }
 
     /// The kernel's own packets and passing ones are shown only on request.
@@ -184,7 +188,7 @@ impl Filter {
 
     /// The filter as backends may use it: everything it lets through, and more.
     pub fn plan(&self, asked: &[Asked]) -> Plan {
-        Plan {
+        let mut plan = Plan {
             ip_protocols: ip_protocols(asked),
             streams: asked.iter().flat_map(|a| a.interest().stream).copied().collect(),
             datagrams: asked.iter().flat_map(|a| a.interest().datagram).copied().collect(),
@@ -203,7 +207,11 @@ impl Filter {
             netns: AnyOf(self.netns.wanted.clone()),
             src: nets(&self.src),
             dst: nets(&self.dst),
+        };
+        if let Some(expression) = &self.expression {
+            expression.lower(&mut plan);
         }
+        plan
     }
 }
 

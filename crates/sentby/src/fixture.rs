@@ -164,7 +164,7 @@ impl Sample {
         let evil: &[u8] = b"\x1b]0;x\x07\n\xff\xc2\x9b31m\xe2\x80\xae\0 '\"\\";
         let text = String::from_utf8_lossy(evil).into_owned();
         let mut sample = Sample::ping();
-        let iface = Iface { index: 2, name: *b"\x1b[2J\n\xff\0\0\0\0\0\0\0\0\0\0" };
+        let iface = Iface { index: Some(2), name: *b"\x1b[2J\n\xff\0\0\0\0\0\0\0\0\0\0" };
         sample.capture.iface = Some(iface);
         sample.capture.socket_inode = Some(99);
         sample.capture.shared = true;
@@ -252,7 +252,7 @@ pub fn capture() -> Capture {
         holders: None,
         shared: false,
         netns: Some(4_026_531_840),
-        iface: Some(Iface { index: 2, name: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0" }),
+        iface: Some(Iface { index: Some(2), name: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0" }),
         descends: None,
         wanted: Wanted::Packet,
         layer: Layer::Ip,

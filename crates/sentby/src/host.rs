@@ -43,25 +43,46 @@ pub struct Host {
     pub kprobe_pmu: bool,
     /// Where tracefs is mounted.
     pub tracefs: Option<PathBuf>,
+    /// Kprobes can be defined there.
+    pub kprobe_events: bool,
     /// Inode of our pid namespace; `None` when it is the initial one.
     pub pidns: Option<u32>,
+    /// SystemTap.
+    pub systemtap: Tools,
 }
+
+/// What there is of SystemTap.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// The program that makes modules.
+    pub stap: Option<PathBuf>,
+    /// The program that loads them.
+    pub staprun: Option<PathBuf>,
+    /// The running kernel's headers are installed.
+    pub headers: bool,
+    /// A module that was made elsewhere: `--module`, else [`MODULE_VARIABLE`].
+    pub module: Option<PathBuf>,
+}
+
+/// The environment's name for a module that was made elsewhere.
+const MODULE_VARIABLE: &str = "SENTBY_STAP_MODULE";
 
 impl Host {
     /// Reads the facts. What cannot be read counts as not there.
     pub fn read() -> Host {
+        let release = read_line("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let tracefs = tracefs();
         Host {
-            release: read_line("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            systemtap: Tools::read(&release),
+            release,
             capabilities: caps::read(None, CapSet::Effective).unwrap_or_default(),
             euid: rustix::process::geteuid().as_raw(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             lockdown: lockdown(),
             cgroup2: cgroup2(&CGROUP2_PLACES.map(Path::new)),
             kprobe_pmu: Path::new("/sys/bus/event_source/devices/kprobe/type").exists(),
-            tracefs: ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-                .iter()
-                .map(PathBuf::from)
-                .find(|p| p.join("trace").exists()),
+            kprobe_events: tracefs.as_ref().is_some_and(|p| p.join("kprobe_events").exists()),
+            tracefs,
             pidns: pidns(),
         }
     }
@@ -75,8 +96,33 @@ impl Host {
     }
 }
 
+impl Tools {
+    fn read(release: &str) -> Tools {
+        let module = std::env::var_os(MODULE_VARIABLE).filter(|v| !v.is_empty());
+        Tools {
+            stap: program("stap"),
+            staprun: program("staprun"),
+            headers: Path::new("/lib/modules").join(release).join("build/Makefile").exists(),
+            module: module.map(PathBuf::from),
+        }
+    }
+}
+
+/// A program on PATH, or where administrators have theirs.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(own).map(|p| p.join(name)).find(|p| p.is_file())
+}
+
 fn read_line(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|s| s.trim().to_owned())
+}
+
+/// Before Linux 4.1 it is a part of debugfs.
+fn tracefs() -> Option<PathBuf> {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].map(PathBuf::from);
+    places.into_iter().find(|p| p.join("trace").exists())
 }
 
 /// The mode in brackets: `none [integrity] confidentiality`.

@@ -20,6 +20,7 @@ mod pipeline;
 mod plan;
 mod privileges;
 mod replay;
+mod systemtap;
 mod trace;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
+        cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Launch(words) => {
             return ExitCode::from(launch::become_command(&words) as u8);
         }

@@ -101,10 +101,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Opens the backend asked for, or the first that works.
 fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
-    let host = Host::read();
+    let mut host = Host::read();
+    if let Some(module) = &args.module {
+        host.systemtap.module = Some(module.clone());
+    }
     let options = Options {
         hooks: args.hooks.clone(),
         btf: args.btf.clone(),
+        offsets: args.offsets.clone(),
         buffer_size: args.buffer_size,
         perf_buffer: args.perf_buffer,
         verifier_stats: output.verbose > 1,

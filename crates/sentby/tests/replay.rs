@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -85,6 +86,19 @@ fn filters_and_protocols_choose() {
     assert_eq!(count(&["ethernet.pcap", "http", "--path", "/b"]), 0);
     assert_eq!(count(&["ptcpdump.pcapng", "--pid", "4711"]), 2);
     assert_eq!(count(&["ethernet.pcap", "-c", "1"]), 1);
+    assert_eq!(count(&["ethernet.pcap", "tcp", "port", "80"]), 2);
+    assert_eq!(count(&["ethernet.pcap", "http", "dns", "udp"]), 1);
+    assert_eq!(count(&["ethernet.pcap", "icmp or udp"]), 2);
+    assert_eq!(count(&["tunnels.pcap", "net 198.51.100.0/24"]), 0, "the inner packet counts");
+    assert_eq!(count(&["ethernet.pcap", "not", "net", "192.0.2"]), 0);
+}
+
+#[test]
+fn what_an_expression_lacks_is_one_line_with_its_column() {
+    let said = run(&["ethernet.pcap", "icmp", "port", "http"], Stdio::null());
+    let wanted = "stderr: sentby: filter expression 'port http', column 6: http: is not a port, \
+                  a number up to 65535; names of ports are not looked up\nexit: Some(2)\n";
+    assert_eq!(said, wanted);
 }
 
 #[test]
@@ -93,6 +107,9 @@ fn a_file_that_is_not_there_is_one_line() {
     assert!(said.starts_with("stderr: sentby: opening missing.pcap: "), "{said}");
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.ends_with("exit: Some(1)\n"), "{said}");
+    let said = run(&["."], Stdio::null());
+    assert!(said.contains("stderr: sentby: reading .: Is a directory"), "{said}");
+    assert!(!said.contains("add up") && said.ends_with("exit: Some(1)\n"), "{said}");
 }
 
 /// The lines that are events.
@@ -145,6 +162,8 @@ fn files_are_as_large_and_as_many_as_asked() {
     names.sort();
     assert!(names.len() > 1 && names.iter().all(|n| ["f0", "f1", "f2"].contains(&n.as_str())));
     for name in names {
+        let mode = fs::metadata(folder.join(&name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "packets hold what events leave out");
         let said = run(&[folder.join(name).to_str().expect("a path")], Stdio::null());
         assert!(!events(&said).is_empty() && said.ends_with("exit: Some(0)\n"), "{said}");
     }

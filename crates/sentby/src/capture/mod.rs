@@ -5,10 +5,12 @@
 //! that opens and says why those before it did not.
 
 pub mod ebpf;
+mod kprobe_events;
 pub mod packet;
 pub mod reader;
 pub mod replay;
 pub mod select;
+pub mod systemtap;
 pub mod watch;
 
 use crate::event::Batch;
@@ -22,7 +24,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every backend, best first.
-pub static BACKENDS: &[&dyn Backend] = &[&ebpf::Ebpf, &packet::AfPacket];
+pub static BACKENDS: &[&dyn Backend] =
+    &[&ebpf::Ebpf, &kprobe_events::KprobeEvents, &systemtap::SystemTap, &packet::AfPacket];
 
 /// Looks a backend up by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
@@ -51,6 +54,8 @@ pub struct Options {
     pub hooks: Vec<String>,
     /// BTF of the running kernel, where it carries none.
     pub btf: Option<PathBuf>,
+    /// Where everything is in the running kernel, instead of finding out.
+    pub offsets: Option<PathBuf>,
     /// Bytes of the buffer between kernel and user space.
     pub buffer_size: usize,
     /// Use the perf buffer even where there is a BPF ring buffer.

@@ -93,6 +93,12 @@ impl Selector {
         }
     }
 
+    /// Forgets a stream: another socket has its ends now, and numbers its bytes anew. For
+    /// backends that see no SYN.
+    pub fn forget(&mut self, netns: Option<u32>, packet: &Packet<'_>) {
+        self.kept.remove(&Key { netns, ends: Ends::of(packet) });
+    }
+
     fn segment(
         &mut self,
         netns: Option<u32>,
@@ -270,6 +276,9 @@ mod tests {
         let more = [GET, GET].concat();
         assert_eq!(look(&mut s, &tcp(1, ACK, &more)), Some((more.len(), true, false)));
         assert_eq!(look(&mut s, &tcp(0, SYN, b"")), Some((0, false, true)));
+        assert!(look(&mut s, &tcp(1, ACK, GET)).is_some());
+        assert_eq!(look(&mut s, &tcp(1, ACK, GET)), None);
+        s.forget(None, &wire::packet::parse(Layer::Ip, &tcp(1, ACK, GET)).unwrap());
         assert!(look(&mut s, &tcp(1, ACK, GET)).is_some());
     }
 

@@ -15,6 +15,9 @@ pub const MAX_CMDLINE: u64 = 64 << 10;
 /// Most bytes of any other file below /proc that are read.
 const MAX_SMALL_FILE: u64 = 64 << 10;
 
+/// The flag of kernel threads (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// Why /proc does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
@@ -38,6 +41,8 @@ pub struct Stat {
     pub comm: Vec<u8>,
     /// Field 4; 0 where the parent is outside the pid namespace or there is none.
     pub ppid: u32,
+    /// Of field 9: a thread of the kernel itself.
+    pub kernel_thread: bool,
     /// Field 11: page faults of children that have ended and were waited for; it grows
     /// with each.
     pub reaped: u64,
@@ -188,10 +193,11 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let comm = bytes.get(open + 1..close)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let field = |n: usize| rest.split_ascii_whitespace().nth(n - 3);
-    let number = |n: usize| field(n)?.parse().ok();
+    let number = |n: usize| field(n)?.parse::<u64>().ok();
     Some(Stat {
         comm,
         ppid: field(4)?.parse().ok()?,
+        kernel_thread: number(9)? & u64::from(PF_KTHREAD) != 0,
         reaped: number(11)?,
         start_ticks: number(22)?,
     })

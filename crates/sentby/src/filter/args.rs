@@ -67,6 +67,10 @@ pub struct FilterArgs {
     #[arg(skip)]
     pub fields: Vec<FieldArg>,
 
+    /// The words of an expression, which stand behind the protocols.
+    #[arg(skip)]
+    pub expression: Vec<String>,
+
     /// Also what the kernel sends for itself (ICMP replies, resets, neighbours)
     #[arg(long)]
     pub kernel: bool,

@@ -1,5 +1,6 @@
 //! From flags to a filter. Every error is one line that names the flag and its value.
 
+use super::expression::Expression;
 use super::fields;
 use super::local::Lookup;
 use super::pattern::{Pattern, is_glob};
@@ -36,10 +37,16 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         units: texts("--unit", &args.unit, unit)?,
         containers: list("--container", &args.container, pattern)?,
         fields: args.fields.iter().map(fields::read).collect::<Result<_>>()?,
+        expression: expression(&args.expression)?,
         children: args.children,
         kernel: args.kernel,
         forwarded: args.forwarded,
     })
+}
+
+/// The words of the command line as one expression.
+fn expression(words: &[String]) -> Result<Option<Expression>> {
+    (!words.is_empty()).then(|| Expression::new(&words.join(" "))).transpose()
 }
 
 /// A host name, in which case does not matter (RFC 4343).
@@ -133,7 +140,7 @@ fn user(value: &str, host: &dyn Lookup) -> Result<User> {
     }
 }
 
-fn net(value: &str) -> Result<IpNet> {
+pub(super) fn net(value: &str) -> Result<IpNet> {
     let (address, len) = match value.split_once('/') {
         Some((address, len)) => (address, Some(len)),
         None => (value, None),

@@ -324,7 +324,7 @@ fn random_sample(random: &mut Random) -> Sample {
         evidence: if evidence == Evidence::Procfs { Evidence::Unknown } else { evidence },
         task: named.then_some(task),
         netns: random.maybe(1 + random.0 as u32 % 2),
-        iface: random.maybe(Iface { index: 1, name: iface }),
+        iface: random.maybe(Iface { index: Some(1), name: iface }),
         descends: random.pick(&[None, Some(true), Some(false)]),
         ..sample.capture
     };

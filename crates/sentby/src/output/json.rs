@@ -99,6 +99,14 @@ impl Kept {
 static RUNS: LazyLock<Vec<&[Field]>> =
     LazyLock::new(|| FIELDS.chunk_by(|a, b| a.steady == b.steady).collect());
 
+/// Appends an event as one object without the protocol's own.
+pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut object = Object::open(line);
+    write_fields(event, FIELDS, &mut object)?;
+    object.close();
+    Ok(())
+}
+
 fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) -> io::Result<()> {
     for field in fields {
         if let Some(value) = (field.get)(event) {
@@ -125,14 +133,6 @@ fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Kept>) -> io
         write_request_value(&mut inner, field.name, value)?;
     }
     inner.close();
-    object.close();
-    Ok(())
-}
-
-/// The same without the protocol's own object.
-pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
-    let mut object = Object::open(line);
-    write_fields(event, FIELDS, &mut object)?;
     object.close();
     Ok(())
 }

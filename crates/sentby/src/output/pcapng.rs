@@ -13,10 +13,12 @@ use super::text::Printer;
 use super::{Output, PREFIX, json};
 use crate::event::{Event, Evidence, Process, Raw};
 use crate::ledger::Ledger;
+use anyhow::Context;
 use serde_json::json;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use wire::Fault;
@@ -278,9 +280,12 @@ impl Output for Pcapng {
     }
 }
 
+/// Creates a file for nobody else to read: packets hold cookies and passwords, which
+/// events leave out.
 fn create(path: &Path) -> anyhow::Result<File> {
-    use anyhow::Context;
-    File::create(path).with_context(|| format!("writing {}", path.display()))
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).with_context(|| format!("writing {}", path.display()))
 }
 
 /// The same with the beginning of its command line.

@@ -10,6 +10,9 @@ use std::process::Command;
 pub struct Doctor {
     pub kernel: Kernel,
     pub backends: Vec<Backend>,
+    /// The backend that was asked for, and the only one of those above.
+    #[serde(skip)]
+    pub only: Option<String>,
 }
 
 /// See [`Doctor`].
@@ -21,6 +24,7 @@ pub struct Kernel {
 /// See [`Doctor`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct Backend {
+    pub name: String,
     pub usable: bool,
     #[serde(default)]
     pub hooks: Vec<HookReport>,
@@ -54,7 +58,14 @@ impl Doctor {
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
-        serde_json::from_slice(&output.stdout).context("the doctor's JSON")
+        let mut doctor: Doctor =
+            serde_json::from_slice(&output.stdout).context("the doctor's JSON")?;
+        if let Ok(name) = std::env::var("SENTBY_E2E_BACKEND") {
+            doctor.backends.retain(|b| b.name == name);
+            ensure!(!doctor.backends.is_empty(), "SENTBY_E2E_BACKEND: no backend {name}");
+            doctor.only = Some(name);
+        }
+        Ok(doctor)
     }
 
     /// All hooks of all backends.

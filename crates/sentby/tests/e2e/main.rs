@@ -10,6 +10,8 @@
 //! |---|---|
 //! | `SENTBY_BIN` | the program under test (else the one cargo has just built) |
 //! | `SENTBY_E2E_HOOKS` | comma-separated: only these hooks (also `auto`, `all`); one that cannot be used fails |
+//! | `SENTBY_E2E_BACKEND` | a backend's name: it in place of the one that sentby chooses |
+//! | `SENTBY_E2E_CASES` | comma-separated: only these cases, by their whole names |
 //! | `SENTBY_E2E_SCALE` | factor on packet counts (0.1 in a slow guest) |
 //! | `SENTBY_E2E_SLOW` | factor on time limits |
 //! | `SENTBY_E2E_SPREAD` | a number N: each case with one hook only, the N-th in turn (guests) |
@@ -84,12 +86,14 @@ fn run(args: &Arguments) -> Result<ExitCode> {
     let skipped = Skipped::default();
     let mut trials = Vec::new();
     let spread = spread()?;
+    let only = only()?;
     for hook in &hooks {
         for (index, case) in cases::all().enumerate() {
             let chosen = spread.is_none_or(|n| {
                 has_turn(case, index + n) && spread_over(env, case, &hooks, index + n) == Some(hook)
             });
-            if wants(env, case, hook) && chosen {
+            let named = only.as_ref().is_none_or(|names| names.iter().any(|n| n == case.name));
+            if wants(env, case, hook) && chosen && named {
                 trials.push(trial(env, case, hook.clone(), skipped.clone()));
             }
         }
@@ -167,6 +171,15 @@ fn reads_elsewhere(env: &Env, hook: &Hook) -> bool {
 fn spread() -> Result<Option<usize>> {
     let Ok(text) = std::env::var("SENTBY_E2E_SPREAD") else { return Ok(None) };
     Ok(Some(text.parse().with_context(|| format!("SENTBY_E2E_SPREAD={text}"))?))
+}
+
+/// The cases asked for by name.
+fn only() -> Result<Option<Vec<String>>> {
+    let Ok(names) = std::env::var("SENTBY_E2E_CASES") else { return Ok(None) };
+    let names: Vec<_> = names.split(',').map(str::to_owned).collect();
+    let unknown = names.iter().find(|name| cases::all().all(|case| case.name != **name));
+    ensure!(unknown.is_none(), "SENTBY_E2E_CASES: there is no case {unknown:?}");
+    Ok(Some(names))
 }
 
 /// What every kernel has to show, also when cases are spread.

@@ -34,6 +34,9 @@ impl<'a> Builder<'a> {
             .arg(protocol)
             .args([OsStr::new("--ready-file"), ready.as_os_str()])
             .args([OsStr::new("--ledger"), ledger.as_os_str()]);
+        if let Some(backend) = &ctx.env.doctor.only {
+            cmd = cmd.args(["--backend", backend]);
+        }
         if let Some(hooks) = ctx.hook.option(&ctx.env.doctor) {
             cmd = cmd.args(["--hook", &hooks]);
         }

@@ -56,7 +56,7 @@ pub fn block(big: bool, bytes: &[u8]) -> Result<Framed<'_>, Fault> {
     };
     let Some(len) = number(big, bytes, 4) else { return Ok(Framed::More(BEFORE + BEHIND)) };
     let len = len as usize;
-    if !(BEFORE + BEHIND..=MAX_BLOCK).contains(&len) || len % 4 != 0 {
+    if !(BEFORE + BEHIND..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
         return Err(Fault::Length);
     }
     let Some(whole) = bytes.get(..len) else { return Ok(Framed::More(len)) };

@@ -114,7 +114,7 @@ fn packet(
         shared: has(flag::SENTBY_SHARED),
         netns: has(flag::SENTBY_HAS_NETNS).then_some(r.netns),
         iface: has(flag::SENTBY_HAS_IFACE)
-            .then(|| Iface { index: r.ifindex, name: comm(&r.ifname) }),
+            .then(|| Iface { index: Some(r.ifindex), name: comm(&r.ifname) }),
         descends: reading.follows.then(|| has(flag::SENTBY_DESCENDS)),
         wanted: match has(flag::SENTBY_PAYLOAD) {
             true => {

@@ -272,7 +272,9 @@ mod tests {
             cgroup2: Cgroup2::Root("/sys/fs/cgroup".into()),
             kprobe_pmu: true,
             tracefs: None,
+            kprobe_events: false,
             pidns: None,
+            systemtap: Default::default(),
         }
     }
 

@@ -315,7 +315,7 @@ impl Desk<'_> {
                 name
             }
         };
-        name.map(|name| Iface { index, name })
+        name.map(|name| Iface { index: Some(index), name })
     }
 }
 
@@ -339,10 +339,10 @@ fn network(bytes: &[u8], protocol: u16) -> Option<&[u8]> {
     let mut rest = bytes;
     for _ in 0..TAGS_MAX {
         let inner = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]);
-        let version = rest.get(4)? >> 4;
+        let version = rest.get(4).map(|byte| byte >> 4);
         match inner {
-            ethertype::IPV4 if version == 4 => return rest.get(4..),
-            ethertype::IPV6 if version == 6 => return rest.get(4..),
+            ethertype::IPV4 if version == Some(4) => return rest.get(4..),
+            ethertype::IPV6 if version == Some(6) => return rest.get(4..),
             tag if ethertype::TAGS.contains(&tag) => rest = rest.get(4..)?,
             _ => break,
         }

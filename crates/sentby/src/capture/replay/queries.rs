@@ -23,6 +23,9 @@ impl Queries {
 
     /// Whether a datagram answers a query that was seen before.
     pub fn answered(&mut self, ends: Ends, datagram: &Datagram<'_>) -> bool {
+        if datagram.dport != PORT && datagram.sport != PORT {
+            return false;
+        }
         let Some(id) = datagram.payload.first_chunk::<2>() else { return false };
         if datagram.dport == PORT {
             self.waiting.insert((ends, *id), ());

@@ -163,3 +163,98 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::replay::senders::Sender;
+    use crate::fixture::Sample;
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+    use wire::capture_file::{Reader, Step};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a file says about the sender of an event that was written into it.
+    fn written_and_read(sample: &Sample) -> Sender {
+        let file = Shared::default();
+        let mut output = crate::output::capture_on(Box::new(file.clone()));
+        output.event(&sample.event()).unwrap();
+        output.flush().unwrap();
+        let bytes = file.0.lock().unwrap().clone();
+        let (mut reader, mut at) = (Reader::new(), 0);
+        loop {
+            match reader.step(&bytes[at..]).unwrap() {
+                Step::Record(record, _) => return Sender::of(&record.options),
+                Step::Other(used) => at += used,
+                step => panic!("{step:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_is_read_again() {
+        for mut sample in [Sample::ping(), Sample::hostile()] {
+            // An event has candidates or a sender, and names end at a NUL.
+            sample.candidates.clear();
+            sample.comm = Some(b"\x1b[2J\xff\n".to_vec());
+            let event_start = sample.process.as_ref().and_then(|p| p.start);
+            let sender = written_and_read(&sample);
+            assert_eq!(sender.evidence, sample.evidence);
+            let task = sender.task.unwrap();
+            assert_eq!(task.key.map(|k| k.pid), sample.key.map(|k| k.pid));
+            assert_eq!((task.tid, task.uid), (sample.tid, sample.uid));
+            assert_eq!(task.comm, Some(short(b"\x1b[2J\xff\n")));
+            assert_eq!(sender.socket_inode, sample.capture.socket_inode);
+            assert_eq!((sender.netns, sender.len), (sample.capture.netns, sample.len));
+            assert_eq!(sender.shared, sample.capture.shared);
+            let (read, wrote) = (sender.process.unwrap(), sample.process.clone().unwrap());
+            assert_eq!((read.start, read.ppid), (event_start, wrote.ppid));
+            assert_eq!((&read.argv, &read.exe), (&wrote.argv, &wrote.exe));
+            assert_eq!((&read.cgroup, read.inner_pid), (&wrote.cgroup, wrote.inner_pid));
+            assert_eq!(read.exe_deleted, wrote.exe_deleted);
+            let names = |p: &Process| {
+                let list = p.ancestors.iter().flatten();
+                list.map(|a| (a.pid, a.comm.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&read), names(&wrote));
+            let recorded = sender.recorded.unwrap();
+            assert_eq!((&recorded.user, &recorded.go), (&sample.user, &sample.go));
+            let name = recorded.dst_name.map(|(name, _)| name);
+            assert_eq!(name, sample.dst_name);
+        }
+    }
+
+    #[test]
+    fn several_candidates_name_nobody() {
+        let mut sample = Sample::hostile();
+        (sample.evidence, sample.key, sample.process) = (Evidence::Procfs, None, None);
+        let sender = written_and_read(&sample);
+        assert_eq!(sender.task.and_then(|t| t.key), None);
+        let pids = |list: &[Candidate]| list.iter().map(|c| c.key.pid).collect::<Vec<_>>();
+        assert_eq!(pids(&sender.recorded.unwrap().candidates), pids(&sample.candidates));
+    }
+
+    #[test]
+    fn a_command_line_that_does_not_fit_is_cut_and_says_so() {
+        let mut sample = Sample::hostile();
+        let process = sample.process.as_mut().unwrap();
+        // Each byte six characters, and two more in hexadecimal.
+        process.argv = Some([&[0xff][..], &[0x1b; 8191]].concat());
+        process.argv_truncated = false;
+        let read = written_and_read(&sample).process.unwrap();
+        assert!(read.argv_truncated);
+        assert_eq!(read.argv.unwrap(), [&[0xff][..], &[0x1b; 1023]].concat());
+    }
+}

@@ -15,7 +15,7 @@ use anyhow::{Error, Result, anyhow};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
-use wire::capture_file::{Fault, Interface, Reader, Record, Step};
+use wire::capture_file::{Fault, Interface, Options, Reader, Record, Step};
 use wire::{Layer, Packet, link, transport};
 
 /// A batch is handed on when it has so many items, or bytes.
@@ -53,7 +53,7 @@ impl FileSource {
         }
     }
 
-    /// Nothing more can be read; `pending` is how many bytes the last record lacks.
+    /// Nothing more can be read: because of a fault, or there is no more.
     fn end(&mut self, fault: Option<Fault>, batch: &mut Batch) {
         self.ended = true;
         self.work.give_up(None, batch);
@@ -85,7 +85,7 @@ impl FileSource {
 
 impl Source for FileSource {
     fn next(&mut self, batch: &mut Batch, wait: Duration) -> Result<()> {
-        self.work.give_up(Some(self.work.now), batch);
+        self.work.give_up(Some(self.work.now.min(self.work.before)), batch);
         while !self.ended && batch.items.len() < BATCH_ITEMS && batch.bytes.len() < BATCH_BYTES {
             match self.reader.step(self.input.bytes()) {
                 Ok(Step::Record(record, used)) => {
@@ -98,12 +98,15 @@ impl Source for FileSource {
                     self.bad_count += 1;
                     self.input.take(used);
                 }
-                Ok(Step::More(least)) => match self.input.fill(least, wait)? {
+                Ok(Step::More(least)) => match self.input.fill(least, wait) {
                     // One piece at a time, so that a request to stop is noticed.
-                    Filled::More if !batch.items.is_empty() => return Ok(()),
-                    Filled::More => {}
-                    Filled::Quiet => return Ok(()),
-                    Filled::End => self.end(None, batch),
+                    Ok(Filled::More | Filled::Quiet) => return Ok(()),
+                    Ok(Filled::End) => self.end(None, batch),
+                    Err(e) => {
+                        self.ended = true;
+                        self.work.give_up(None, batch);
+                        self.failed = Some(e);
+                    }
                 },
                 Err(fault) => self.end(Some(fault), batch),
             }
@@ -134,18 +137,33 @@ pub struct Work {
     src: Nets,
     dst: Nets,
     protocols: Vec<&'static str>,
-    /// When the last packet was seen.
+    /// When the last packet was seen, and the one before it: a single one from the future
+    /// ends nothing.
     now: u64,
+    before: u64,
     seen: u64,
     filtered: u64,
     unknown_links: BTreeMap<u16, u64>,
 }
 
-/// What is known about a packet beside its bytes.
-struct About {
+/// What the file says about a packet beside its bytes: looked at only where it is wanted.
+#[derive(Clone, Copy)]
+struct Beside<'a> {
     time: u64,
-    iface: Option<Iface>,
-    sender: Sender,
+    interface: Option<(u32, &'a Interface)>,
+    options: Options<'a>,
+}
+
+impl Beside<'_> {
+    /// Nothing but the time.
+    fn at(time: u64) -> Self {
+        Beside { time, interface: None, options: Options::NONE }
+    }
+
+    fn iface(&self) -> Option<Iface> {
+        let (index, interface) = self.interface?;
+        Some(Iface { index: Some(index), name: interface.name? })
+    }
 }
 
 impl Work {
@@ -160,6 +178,7 @@ impl Work {
             dst: plan.dst.clone(),
             protocols,
             now: 0,
+            before: 0,
             seen: 0,
             filtered: 0,
             unknown_links: BTreeMap::new(),
@@ -171,18 +190,16 @@ impl Work {
             return self.no_ip(record.link);
         };
         // Simple packets have no time: theirs is that of the one before.
+        self.before = self.now;
         self.now = record.time.unwrap_or(self.now);
-        let about = About {
-            time: self.now,
-            iface: interface.and_then(|i| Some(Iface { index: record.interface, name: i.name? })),
-            sender: Sender::of(&record.options),
-        };
+        let interface = interface.map(|interface| (record.interface, interface));
+        let beside = Beside { time: self.now, interface, options: record.options };
         match self.layers.innermost(ip, self.now) {
-            Inner::Here(ip, packet) => self.packet(ip, &packet, about, batch),
+            Inner::Here(ip, packet) => self.packet(ip, &packet, &beside, batch),
             Inner::Whole(from) => {
                 let ip = self.layers.whole(from).to_vec();
                 if let Some(packet) = wire::packet::parse(Layer::Ip, &ip) {
-                    self.packet(&ip, &packet, about, batch);
+                    self.packet(&ip, &packet, &beside, batch);
                 }
             }
             Inner::None => {}
@@ -203,14 +220,15 @@ impl Work {
         while let Some(time) = self.layers.give_up(now) {
             let ip = self.layers.whole(0).to_vec();
             if let Some(packet) = wire::packet::parse(Layer::Ip, &ip) {
-                let about = About { time, iface: None, sender: Sender::UNKNOWN };
-                self.packet(&ip, &packet, about, batch);
+                self.packet(&ip, &packet, &Beside::at(time), batch);
             }
         }
     }
 
-    fn packet(&mut self, ip: &[u8], packet: &Packet<'_>, mut about: About, batch: &mut Batch) {
-        let own = about.sender.recorded.as_ref().and_then(|r| r.protocol);
+    fn packet(&mut self, ip: &[u8], packet: &Packet<'_>, beside: &Beside<'_>, batch: &mut Batch) {
+        let sender = (!beside.options.is_empty()).then(|| Sender::of(&beside.options));
+        let own = sender.as_ref().and_then(|s| s.recorded.as_ref()?.protocol);
+        let mut opening = None;
         let selected = match own {
             Some(protocol) if !self.protocols.contains(&protocol) => return,
             Some(_) => {
@@ -218,9 +236,9 @@ impl Work {
                 Some(Selected { wanted: Wanted::Packet, bytes })
             }
             None => {
-                self.look_for_names(ip, packet, &about, batch);
-                self.look_for_openings(packet, &mut about, batch);
-                self.selector.look(about.sender.netns, packet)
+                self.look_for_names(ip, packet, beside, batch);
+                opening = self.look_for_openings(packet, beside.time, batch);
+                self.selector.look(sender.as_ref().and_then(|s| s.netns), packet)
             }
         };
         let Some(selected) = selected else { return };
@@ -229,38 +247,51 @@ impl Work {
             self.filtered += 1;
             return;
         }
+        let mut sender = sender.unwrap_or(Sender::UNKNOWN);
+        if opening.is_some() {
+            sender.recorded = Some(Box::new(Recorded { opening, ..Recorded::default() }));
+        }
         let len = packet.ip_len.unwrap_or(ip.len() as u32);
         let bytes = &ip[..selected.bytes.min(ip.len())];
-        if let Some(process) = about.sender.process.take()
-            && let Some(key) = about.sender.task.and_then(|task| task.key)
+        if let Some(process) = sender.process.take()
+            && let Some(key) = sender.task.and_then(|task| task.key)
         {
             batch.items.push(Item::Process(key, Box::new(process)));
         }
-        let capture = capture(about, selected.wanted, len, bytes, batch);
+        let capture = capture(beside, sender, selected.wanted, (len, bytes), batch);
         batch.items.push(Item::Capture(capture));
     }
 
-    fn look_for_names(&mut self, ip: &[u8], packet: &Packet<'_>, about: &About, batch: &mut Batch) {
+    fn look_for_names(
+        &mut self,
+        ip: &[u8],
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+        batch: &mut Batch,
+    ) {
         let Some(queries) = &mut self.queries else { return };
         let Some(datagram) = transport::udp(packet) else { return };
         if queries.answered(Ends::of(packet), &datagram) {
-            let about = About { time: about.time, iface: None, sender: Sender::UNKNOWN };
-            let answer = capture(about, Wanted::Packet, ip.len() as u32, ip, batch);
+            let len = ip.len() as u32;
+            let answer = capture(beside, Sender::UNKNOWN, Wanted::Packet, (len, ip), batch);
             batch.items.push(Item::Answer(answer));
         }
     }
 
-    fn look_for_openings(&mut self, packet: &Packet<'_>, about: &mut About, batch: &mut Batch) {
-        let Some(openings) = &mut self.openings else { return };
-        let Some(segment) = transport::tcp(packet) else { return };
-        match openings.look(Ends::of(packet), &segment, about.time) {
-            Seen::Opens(number) => {
-                let recorded = Recorded { opening: Some(number), ..Recorded::default() };
-                about.sender.recorded = Some(Box::new(recorded));
-            }
+    /// The number of the opening that a packet is.
+    fn look_for_openings(
+        &mut self,
+        packet: &Packet<'_>,
+        time: u64,
+        batch: &mut Batch,
+    ) -> Option<u64> {
+        let openings = self.openings.as_mut()?;
+        match openings.look(Ends::of(packet), &transport::tcp(packet)?, time) {
+            Seen::Opens(number) => return Some(number),
             Seen::Ends(outcome) => batch.items.push(Item::Outcome(outcome)),
             Seen::Other => {}
         }
+        None
     }
 
     fn counts(&self) -> Counts {
@@ -288,12 +319,17 @@ impl Work {
 }
 
 /// A capture of these bytes, which are appended to the batch.
-fn capture(about: About, wanted: Wanted, len: u32, bytes: &[u8], batch: &mut Batch) -> Capture {
+fn capture(
+    beside: &Beside<'_>,
+    sender: Sender,
+    wanted: Wanted,
+    (len, bytes): (u32, &[u8]),
+    batch: &mut Batch,
+) -> Capture {
     let from = batch.bytes.len();
     batch.bytes.extend_from_slice(bytes);
-    let About { time, iface, sender } = about;
     Capture {
-        time,
+        time: beside.time,
         hook: sender.hook,
         evidence: sender.evidence,
         task: sender.task,
@@ -301,7 +337,7 @@ fn capture(about: About, wanted: Wanted, len: u32, bytes: &[u8], batch: &mut Bat
         holders: None,
         shared: sender.shared,
         netns: sender.netns,
-        iface,
+        iface: beside.iface(),
         descends: None,
         wanted,
         layer: Layer::Ip,

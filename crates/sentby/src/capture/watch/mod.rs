@@ -12,7 +12,7 @@
 mod messages;
 mod table;
 
-use crate::enrich::Procfs;
+use crate::enrich::{Procfs, descendants};
 use crate::event::{Batch, Item, ProcessKey};
 use crate::host::Host;
 use crate::privileges;
@@ -26,12 +26,14 @@ use rustix::net::{
     socket_with, sockopt,
 };
 use rustix::process::setpriority_process;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use table::{Clocks, Table};
+use table::{Clocks, SLACK_TICKS, Table};
 
 /// Bytes of messages that may wait for us: some 20,000 forks (the kernel counts some
 /// 800 bytes for each message).
@@ -78,7 +80,8 @@ impl Watch {
         if !host.can(Capability::CAP_NET_ADMIN) {
             return Err("CAP_NET_ADMIN is missing".to_owned());
         }
-        let socket = subscribe().map_err(|e| format!("asking the process connector: {e}"))?;
+        let socket = subscribe_anywhere();
+        let socket = socket.map_err(|e| format!("asking the process connector: {e}"))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| format!("eventfd: {e}"))?;
         let state = State {
             table: Table::new(Procfs::new("/proc")),
@@ -109,6 +112,34 @@ impl Watch {
             batch.items.push(Item::Process(key, Box::new(facts.clone())));
         }
         Some(key)
+    }
+
+    /// The same for a process that is known to be this one; another is not told.
+    pub fn facts_of(&self, key: ProcessKey, time: u64, batch: &mut Batch) {
+        let before = batch.items.len();
+        let found = self.facts(key.pid, time, batch);
+        // By a clock, a start may be a tick off.
+        let same = found.is_some_and(|f| f.start_ticks.abs_diff(key.start_ticks) <= SLACK_TICKS);
+        match batch.items.get_mut(before) {
+            Some(Item::Process(of, _)) if same => *of = key,
+            _ => batch.items.truncate(before),
+        }
+    }
+
+    /// Follows these processes and the descendants that they have, and all that those
+    /// will make: see [`Watch::descends`]. Twice: a child that was made between looking
+    /// and following is found by the second look.
+    pub fn follow(&self, pids: &[u32]) {
+        for _ in 0..2 {
+            let all = descendants(pids);
+            self.shared.lock().table.follow(all);
+        }
+    }
+
+    /// Whether the process that [`Watch::facts`] told of descends from who is followed,
+    /// or is that, also where its parents have ended; `None` where it is not known.
+    pub fn descends(&self, pid: u32, time: u64) -> Option<bool> {
+        self.shared.lock().table.is_followed(pid, time)
     }
 
     /// Details that were lost, for [`crate::capture::Counts::details_lost`]: names and
@@ -190,6 +221,20 @@ impl State {
             self.table.happened(time, message.what, &self.clocks);
         }
     }
+}
+
+/// The connector answers in the initial network namespace alone: in another, a thread goes
+/// there for the socket, which stays there while the thread ends.
+fn subscribe_anywhere() -> Result<OwnedFd, String> {
+    let own = subscribe();
+    let Err(why) = own else { return own };
+    let there = thread::spawn(|| {
+        let init = File::open("/proc/1/ns/net").map_err(|e| e.to_string())?;
+        move_into_link_name_space(init.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|e| e.to_string())?;
+        subscribe()
+    });
+    there.join().ok().and_then(Result::ok).ok_or(why)
 }
 
 /// A socket that the kernel has promised to tell us on.

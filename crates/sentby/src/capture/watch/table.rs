@@ -6,6 +6,7 @@ use crate::enrich::{Lru, Procfs, keep};
 use crate::event::{
     Ancestor, COMM_LEN, MAX_ANCESTORS, NS_PER_TICK, Process, ProcessKey, until_nul,
 };
+use std::collections::HashSet;
 
 /// Pids that something is kept of. The one asked for longest ago makes room, be it that
 /// of a process that has ended.
@@ -22,7 +23,7 @@ const MAX_ARGV: usize = 8192;
 const SLACK: u64 = 5_000_000;
 
 /// How far a start by our clock and the one in /proc may be apart, in ticks.
-const SLACK_TICKS: u64 = 2;
+pub const SLACK_TICKS: u64 = 2;
 
 /// Where our clocks are on the Unix epoch's, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +39,7 @@ pub struct Clocks {
 /// What was not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shortfall {
-    /// Processes that had ended before /proc was read.
+    /// Programs told of whose process had ended before /proc was read.
     pub late: u64,
     /// Processes that were asked for, and nobody knows.
     pub unknown: u64,
@@ -49,6 +50,8 @@ struct Program {
     since: u64,
     facts: Process,
     told: bool,
+    /// The process had ended before /proc was read.
+    late: bool,
 }
 
 /// A process.
@@ -57,6 +60,8 @@ struct Life {
     began: u64,
     ended: Option<u64>,
     programs: Vec<Program>,
+    /// It descends from who is followed, or is that.
+    followed: bool,
     /// After how many overruns this was known to be so.
     round: u64,
 }
@@ -65,6 +70,7 @@ struct Life {
 pub struct Table {
     procfs: Procfs,
     lives: Lru<u32, Vec<Life>>,
+    followed: HashSet<ProcessKey>,
     round: u64,
     /// What was not told.
     pub shortfall: Shortfall,
@@ -73,7 +79,13 @@ pub struct Table {
 impl Table {
     /// Nothing known yet but what this process file system tells.
     pub fn new(procfs: Procfs) -> Table {
-        Table { procfs, lives: Lru::new(MAX_PIDS), round: 0, shortfall: Shortfall::default() }
+        Table {
+            procfs,
+            lives: Lru::new(MAX_PIDS),
+            followed: HashSet::new(),
+            round: 0,
+            shortfall: Shortfall::default(),
+        }
     }
 
     /// Takes what happened at `time` (nanoseconds since the epoch).
@@ -89,6 +101,25 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Follows these processes of now, and all that they will make.
+    pub fn follow(&mut self, pids: impl IntoIterator<Item = u32>) {
+        for pid in pids {
+            if let Some(stat) = self.procfs.stat(pid) {
+                let key = ProcessKey { pid, start_ticks: stat.start_ticks };
+                self.followed.insert(key);
+                if let Some(life) = self.last(pid).filter(|life| life.key == key) {
+                    life.followed = true;
+                }
+            }
+        }
+    }
+
+    /// Whether the process that had this pid at `time` is followed, if it is known.
+    pub fn is_followed(&self, pid: u32, time: u64) -> Option<bool> {
+        let lives = self.lives.peek(&pid)?;
+        Some(lives[place(lives, time)?].followed)
     }
 
     /// Messages were lost: what is known may not be so any more.
@@ -120,6 +151,7 @@ impl Table {
             life.key,
             untold.map(|program| {
                 program.told = true;
+                self.shortfall.late += u64::from(program.late);
                 &program.facts
             }),
         ))
@@ -131,6 +163,7 @@ impl Table {
 
     fn fork(&mut self, time: u64, parent: u32, child: u32, clocks: &Clocks) {
         self.current(parent, time, clocks);
+        let followed = self.last(parent).is_some_and(|life| life.followed);
         let mut facts = match self.last(parent).and_then(|life| life.programs.last()) {
             Some(program) => program.facts.clone(),
             None => Process::default(),
@@ -151,12 +184,18 @@ impl Table {
             facts = cut(read);
         }
         self.add(key, time, facts);
+        if let Some(life) = self.last(child) {
+            life.followed |= followed;
+        }
     }
 
     fn exec(&mut self, time: u64, pid: u32, clocks: &Clocks) {
         let round = self.round;
         if self.last(pid).is_none_or(|life| life.ended.is_some()) {
-            let start_ticks = self.start(pid, time, clocks);
+            // It was there before us; if it is there no more, nobody knows since when.
+            let latest = clocks.ticks(time) + SLACK_TICKS;
+            let stat = self.procfs.stat(pid).filter(|stat| stat.start_ticks <= latest);
+            let Some(start_ticks) = stat.map(|stat| stat.start_ticks) else { return };
             let key = ProcessKey { pid, start_ticks };
             self.add(key, clocks.start(start_ticks).min(time), Process::default());
         }
@@ -164,15 +203,18 @@ impl Table {
         let read = self.procfs.glimpse(key);
         // What has ended and is not forgotten yet has no program any more.
         let late = read.as_ref().map_or(true, |read| read.exe.is_none() && read.argv.is_none());
-        self.shortfall.late += u64::from(late);
         let Some(life) = self.last(pid) else { return };
         // Which program it ran nobody may know; the rest outlives an exec.
         let mut facts = read.map(cut).unwrap_or_default();
+        // A process that is about to go has no parent any more (`do_task_stat`).
+        if facts.ppid == Some(0) {
+            (facts.ppid, facts.ancestors) = (None, None);
+        }
         if let Some(before) = life.programs.last() {
             keep(&mut facts, before.facts.clone());
         }
         life.round = round;
-        push(&mut life.programs, Program { since: time, facts, told: false });
+        push(&mut life.programs, Program { since: time, facts, told: false, late });
     }
 
     fn comm(&mut self, pid: u32, comm: &[u8; COMM_LEN]) {
@@ -192,8 +234,9 @@ impl Table {
         if let Some(before) = self.last(key.pid) {
             before.ended.get_or_insert(began);
         }
-        let programs = vec![Program { since: began, facts, told: false }];
-        let life = Life { key, began, ended: None, programs, round: self.round };
+        let programs = vec![Program { since: began, facts, told: false, late: false }];
+        let followed = self.followed.contains(&key);
+        let life = Life { key, began, ended: None, programs, followed, round: self.round };
         match self.lives.get_mut(&key.pid) {
             Some(lives) => push(lives, life),
             None => {
@@ -250,7 +293,7 @@ impl Table {
                     .is_some_and(|p| (&p.facts.argv, &p.facts.exe) == (&facts.argv, &facts.exe));
                 if !same {
                     let since = clocks.now.max(began);
-                    push(&mut life.programs, Program { since, facts, told: false });
+                    push(&mut life.programs, Program { since, facts, told: false, late: false });
                 }
             }
             // When it ended was lost: since it was heard of last, nobody is sure.

@@ -38,20 +38,22 @@ fn the_shortest_lives_are_told_whole() {
     let Some(watch) = watch() else { return };
     let mut ran = HashMap::new();
     for n in 0..RUNS {
+        let before = now();
         let mut child = Command::new("/bin/true").args(["a b", &n.to_string()]).spawn().unwrap();
         let pid = child.id();
         assert!(child.wait().unwrap().success());
-        ran.insert(pid, (n, now()));
+        ran.insert(pid, (n, before..now()));
     }
     let mut whole = 0;
     for (pid, (n, time)) in ran {
-        // It has ended; nothing in /proc knows it. Its last moment is a little earlier.
-        let found = (0..200).find_map(|ms| ask(&watch, pid, time - ms * 200_000));
+        // It has ended; nothing in /proc knows it. Its last moment is somewhere before.
+        let steps = time.clone().rev().step_by(500_000);
+        let found = steps.into_iter().find_map(|t| ask(&watch, pid, t));
         let (key, facts) = found.expect("it was seen");
         let facts = facts.expect("it was not told yet");
         assert_eq!((key.pid, facts.ppid), (pid, Some(std::process::id())));
         // To a tick, and what /proc/uptime rounds off.
-        assert!(facts.start.unwrap() <= time + 2 * crate::event::NS_PER_TICK);
+        assert!(facts.start.unwrap() <= time.end + 2 * crate::event::NS_PER_TICK);
         let argv = Some(format!("/bin/true\0a b\0{n}").into_bytes());
         // Where others had the CPUs, it may have ended before: then nothing is said.
         assert!(facts.argv == argv || (facts.argv.is_none() && facts.exe.is_none()), "{facts:?}");
@@ -93,6 +95,25 @@ fn what_just_happened_is_known() {
         }
         assert!(own(&facts), "{facts:?}");
         child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_a_followed_process_makes_is_followed() {
+    let Some(watch) = watch() else { return };
+    let begun = now();
+    let mut stranger = Command::new("/bin/true").spawn().unwrap();
+    watch.follow(&[std::process::id()]);
+    let mut child = Command::new("/bin/true").spawn().unwrap();
+    let (key, _) = ask(&watch, child.id(), now()).unwrap();
+    let time = now();
+    assert_eq!(watch.descends(key.pid, time), Some(true));
+    assert_eq!(watch.descends(1, begun), None, "nobody asked");
+    let mut batch = Batch::default();
+    watch.facts_of(ProcessKey { start_ticks: key.start_ticks + 100, ..key }, time, &mut batch);
+    assert!(batch.items.is_empty(), "another process of that pid");
+    for child in [&mut stranger, &mut child] {
         child.wait().unwrap();
     }
 }

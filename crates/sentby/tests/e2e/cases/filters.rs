@@ -32,6 +32,13 @@ pub const CASES: &[Case] = &[
     Case::new("filter_dst_v6", |ctx| by_target(ctx, &["--dst", "2001:db8::/32"], B6, B4)),
     Case::new("filter_dst_all_v6", |ctx| by_target(ctx, &["--dst", "::/0"], B6, B4)),
     Case::new("filter_dst_not_v6", |ctx| by_target(ctx, &["--dst", "!::/0"], B4, B6)),
+    Case::new("expression_net", |ctx| by_target(ctx, &["dst net 192.0.2.0/24"], B4, B4_OTHER)),
+    Case::new("expression_negated", |ctx| {
+        by_target(ctx, &["not", "net", "198.51.100.0/24"], B4, B4_OTHER)
+    }),
+    Case::new("expression_of_two", |ctx| {
+        by_target(ctx, &["(dst 203.0.113.1 or ip6) and greater 40"], B6, B4)
+    }),
     Case::new("filter_iface", filter_iface),
     Case::new("filter_netns", filter_netns),
     Case::new("filter_cgroup", filter_cgroup),

@@ -73,7 +73,10 @@ fn replay(ctx: &Ctx, file: &Path, args: &[&str]) -> Result<Vec<String>> {
 /// Columns that tshark shows, without empty rows; it has to be content with the file.
 fn tshark(ctx: &Ctx, file: &Path, fields: &[&str]) -> Result<Vec<String>> {
     let each = fields.iter().flat_map(|field| ["-e", *field]);
-    let cmd = ctx.tool("tshark")?.args(["-n", "-T", "fields", "-E", "separator=|", "-r"]);
+    // By itself it looks at none of them.
+    let checks = ["ip", "tcp", "udp"].map(|of| format!("-o{of}.check_checksum:TRUE"));
+    let cmd = ctx.tool("tshark")?.args(checks);
+    let cmd = cmd.args(["-n", "-T", "fields", "-E", "separator=|", "-r"]);
     let done = cmd.arg(file).args(each).spawn()?.wait(ctx.secs(60))?;
     let errors = done.errors();
     let said: Vec<&str> = errors.lines().filter(|l| !l.contains("Running as user")).collect();
@@ -182,7 +185,7 @@ fn replayed_from_tcpdump(ctx: &Ctx) -> Result<()> {
     let path = file.to_str().context("a path")?;
     let stage = Stage::with(ctx, &server(), "all", &[])?;
     let cmd = ctx.tool("tcpdump")?.args(["-U", "-i", "a0", "-Q", "out", "-w", path]);
-    let mut tcpdump = cmd.in_ns(&stage.pair.a)?.spawn()?;
+    let tcpdump = cmd.in_ns(&stage.pair.a)?.spawn()?;
     let ready = poll(ctx.secs(20), || Ok(tcpdump.stderr().contains("listening").then_some(())))?;
     ready.context("tcpdump does not listen")?;
     traffic(ctx, &stage)?;

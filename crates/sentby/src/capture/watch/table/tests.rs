@@ -181,3 +181,44 @@ fn a_leader_that_ended_before_its_threads_is_found_again() {
     happened(&mut table, 610, What::Exit(30));
     assert_eq!(asked(&mut table, 30, 700).map(|f| f.0), Some(60));
 }
+
+#[test]
+fn who_is_followed_is_so_with_all_that_it_makes() {
+    let (machine, mut table) = Machine::new();
+    machine.process(40, 1, 20, "shell");
+    table.follow([40]);
+    happened(&mut table, 600, What::Fork { parent: 40, child: 41 });
+    happened(&mut table, 601, What::Fork { parent: 41, child: 42 });
+    happened(&mut table, 602, What::Fork { parent: 1, child: 43 });
+    // Its parents have ended, and init has it.
+    machine.gone(40);
+    machine.process(42, 1, 60, "orphan");
+    happened(&mut table, 603, What::Exit(41));
+    happened(&mut table, 604, What::Exec(42));
+    let of = |pid| table.is_followed(pid, BOOT + 605 * MS);
+    assert_eq!((of(40), of(42), of(43), of(44)), (Some(true), Some(true), Some(false), None));
+}
+
+#[test]
+fn who_is_about_to_go_had_a_parent() {
+    let (machine, mut table) = Machine::new();
+    happened(&mut table, 600, FORK);
+    machine.process(30, 0, 60, "true");
+    happened(&mut table, 601, What::Exec(30));
+    let facts = table.at(30, BOOT + 602 * MS, &CLOCKS).unwrap().1.unwrap();
+    assert_eq!((facts.ppid, facts.argv.as_deref()), (Some(1), Some(&b"true"[..])));
+    assert_eq!(facts.ancestors.as_ref().unwrap()[0].comm, b"init");
+}
+
+#[test]
+fn a_process_that_was_there_before_keeps_its_start_when_it_runs_another_program() {
+    let (machine, mut table) = Machine::new();
+    machine.process(40, 1, 20, "new program");
+    table.follow([40]);
+    happened(&mut table, 600, What::Exec(40));
+    happened(&mut table, 601, What::Fork { parent: 40, child: 41 });
+    assert_eq!(asked(&mut table, 40, 602), told(20, "new program"));
+    assert_eq!(table.is_followed(41, BOOT + 602 * MS), Some(true));
+    happened(&mut table, 603, What::Exec(42));
+    assert_eq!(asked(&mut table, 42, 604), None, "nobody knows it");
+}

@@ -1,0 +1,208 @@
+//! Kprobes defined through ftrace and read through perf: for kernels that have no eBPF,
+//! or do not allow it, from 3.10 on. No compiler, headers, debug information or module.
+//!
+//! Offsets of what is read are found by looking ([`calibrate`]), kept for the kernel's
+//! build ([`cache`]), or given (`--offsets`); a layout that does not explain known
+//! packets byte for byte is not used.
+
+mod cache;
+mod calibrate;
+mod clock;
+mod decode;
+mod layout;
+mod path;
+mod probes;
+mod ring;
+mod sends;
+mod source;
+mod tasks;
+mod tracefs;
+
+use super::watch::Watch;
+use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
+use crate::host::Host;
+use crate::plan::Plan;
+use anyhow::{Context, Result, bail};
+use caps::Capability;
+use layout::Layout;
+use probes::Spec;
+use source::KprobeSource;
+use tracefs::{Owner, Tracefs};
+
+/// The function that every IPv4 packet of this machine passes on its way out.
+const FUNCTION4: &str = "ip_finish_output";
+
+/// Its IPv6 twin.
+const FUNCTION6: &str = "ip6_finish_output";
+
+/// The function that all goes through what is sent over TCP, but for files.
+const FUNCTION_SEND: &str = "tcp_sendmsg";
+
+/// The hook for packets.
+const PACKETS: &str = "kprobe_ip_finish_output";
+
+/// The hook for what TCP carries.
+const SENDS: &str = "kprobe_tcp_sendmsg";
+
+/// `common_flags` of a record (`TRACE_FLAG_HARDIRQ`, `TRACE_FLAG_SOFTIRQ`,
+/// `TRACE_FLAG_NMI` in include/linux/trace_events.h): not in thread context.
+const INTERRUPT: u8 = 0x08 | 0x10 | 0x40;
+
+/// Whether a record's flags say that it was made in an interrupt.
+fn interrupt(flags: u8) -> bool {
+    flags & INTERRUPT != 0
+}
+
+/// What neither hook tells: who sent from an interrupt, whether a socket is shared, names
+/// of destinations.
+const LACK: [&str; 4] = ["owner", "procfs", "shared", "dst_name"];
+
+/// Beside these, of packets.
+const PACKETS_LACK: [&str; 4] = ["tcp_payload", "packet_socket", "outcome", "udp_segment"];
+
+/// Beside these, of what TCP carries: which way it goes, and what is behind the first
+/// bytes, or was sent by other functions.
+const SENDS_LACK: [&str; 5] = ["iface", "len", "beyond_672_bytes", "sendfile", "fast_open"];
+
+/// The backend.
+pub struct KprobeEvents;
+
+impl Backend for KprobeEvents {
+    fn name(&self) -> &'static str {
+        "kprobe-events"
+    }
+
+    fn hooks(&self) -> Vec<&'static str> {
+        vec![PACKETS, SENDS]
+    }
+
+    fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
+        let lacks = |own: &[&'static str]| [&LACK, own].concat();
+        let packets = HookCheck {
+            name: PACKETS,
+            sees: vec![Sender::Process, Sender::Kernel, Sender::Forwarded],
+            payload: false,
+            lacks: lacks(&PACKETS_LACK),
+            refusal: refuse(host),
+        };
+        let sends = HookCheck {
+            name: SENDS,
+            sees: vec![],
+            payload: true,
+            lacks: lacks(&SENDS_LACK),
+            refusal: refuse(host),
+        };
+        vec![packets, sends]
+    }
+
+    fn open(&self, host: &Host, plan: &Plan, options: &Options) -> Result<Opened> {
+        if let Some(refusal) = refuse(host) {
+            bail!("{refusal}");
+        }
+        let root = host.tracefs.as_ref().context("tracefs is not mounted")?;
+        let tracefs = Tracefs::open(root, &Owner::this()?)?;
+        let mut notes = Vec::new();
+        match tracefs.sweep()? {
+            0 => {}
+            n => notes.push(format!("removed {n} probes that a killed sentby had left")),
+        }
+        let layout = cache::layout(&tracefs, options.offsets.as_deref())?;
+        let specs = specs(&layout, plan, &options.hooks)?;
+        let packets = specs.iter().filter(|s| s.hook == PACKETS).count();
+        if packets == 1 {
+            notes.push("not seen here: IPv6 (this kernel has none, or none that was found)".into());
+        }
+        let watch = match Watch::start(host) {
+            Ok(watch) => Some(watch),
+            Err(why) => {
+                notes.push(format!("command lines are read from /proc, late: no watch ({why})"));
+                None
+            }
+        };
+        let source = KprobeSource::open(&tracefs, &specs, plan, watch, options.buffer_size)?;
+        let mut senders = Sender::wanted(plan);
+        if senders.contains(&Sender::PacketSocket) {
+            senders.retain(|s| *s != Sender::PacketSocket);
+            notes.push("not seen here: senders of kind packet_socket".to_owned());
+        }
+        let mut hooks = Vec::new();
+        for spec in &specs {
+            if !hooks.iter().any(|(hook, _)| *hook == spec.hook) {
+                hooks.push((spec.hook, senders.clone()));
+            }
+        }
+        Ok(Opened { source: Box::new(source), hooks, notes })
+    }
+}
+
+/// The probes for a plan, each at the one hook that can; fails where that is not among
+/// those asked for, or the layout does not tell.
+fn specs(layout: &Layout, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
+    let may = |hook: &str| hooks.is_empty() || hooks.iter().any(|h| h == hook);
+    let sends = if plan.streams.is_empty() { Vec::new() } else { sends::specs(layout) };
+    let packets = probes::packets(layout, plan);
+    let (no_packets, no_sends) = (packets.is_empty(), sends.is_empty());
+    if !plan.streams.is_empty() && (no_sends || !may(SENDS)) {
+        let why =
+            if no_sends { "it is not usable here" } else { "it is not among those asked for" };
+        bail!("what TCP carries is read by the hook {SENDS} alone, and {why}");
+    }
+    if !plan.ip_protocols.is_empty() && no_packets {
+        bail!("packets are seen by the hook {PACKETS} alone, and it is not usable here");
+    }
+    let all = packets.into_iter().filter(|_| may(PACKETS)).chain(sends);
+    let all: Vec<Spec> = all.collect();
+    if all.is_empty() {
+        bail!("nothing that is asked for is seen by {}", hooks.join(", "));
+    }
+    Ok(all)
+}
+
+/// What the facts alone say against it.
+fn refuse(host: &Host) -> Option<Refusal> {
+    if !cfg!(target_pointer_width = "64") {
+        return Some(Refusal { why: "kernels of 64 bits only".to_owned(), help: None });
+    }
+    if let Some(mode @ "confidentiality") = host.lockdown.as_deref() {
+        return Some(Refusal::new(
+            format!("the kernel is locked down ({mode}): no kprobes, no perf"),
+            "boot with lockdown=integrity or less",
+        ));
+    }
+    if !host.can(Capability::CAP_SYS_ADMIN) {
+        return Some(Refusal::new(
+            "defining kprobes and listening to every CPU needs CAP_SYS_ADMIN",
+            "run it as root, e.g. with sudo",
+        ));
+    }
+    let Some(root) = &host.tracefs else {
+        return Some(Refusal::new(
+            "tracefs is not mounted",
+            "mount -t tracefs tracefs /sys/kernel/tracing (before Linux 4.1: \
+             mount -t debugfs debugfs /sys/kernel/debug)",
+        ));
+    };
+    if !host.kprobe_events {
+        return Some(Refusal {
+            why: format!(
+                "{} has no kprobe_events: this kernel was built without CONFIG_KPROBE_EVENTS",
+                root.display()
+            ),
+            help: None,
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softirq_hardirq_and_nmi_are_interrupts() {
+        for (flags, yes) in [(0, false), (1, false), (4, false), (8, true), (0x10, true)] {
+            assert_eq!(interrupt(flags), yes, "{flags}");
+        }
+        assert!(interrupt(0x41) && !interrupt(0x80), "0x80: interrupts are only held off");
+    }
+}

@@ -1,0 +1,214 @@
+//! What TCP carries, as it is sent: its probes, and its records as packets.
+//!
+//! A send is no packet: the headers of the one that it is made into say what is known,
+//! and count the bytes of the socket. Nothing is retransmitted here.
+
+use super::decode::number;
+use super::layout::{Layout, key};
+use super::path::Path;
+use super::probes::{Shape, Spec};
+use super::tracefs::{Field, Format};
+use super::{FUNCTION_SEND, SENDS};
+use crate::enrich::Lru;
+use anyhow::{Context, Result};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::rebuild;
+use wire::transport::TCP;
+
+/// Words fetched of the first vector: with those of the second all that ftrace takes.
+const FIRST_WORDS: u16 = 84;
+
+/// Words fetched of the second vector.
+const SECOND_WORDS: u16 = 16;
+
+/// Sockets whose bytes are counted.
+const SOCKETS_MAX: usize = 16 * 1024;
+
+/// The first address of the kernel's half.
+const KERNEL: u64 = 0xff00_0000_0000_0000;
+
+/// The probes for what TCP carries; none where the layout does not tell.
+pub fn specs(layout: &Layout) -> Vec<Spec> {
+    let by_vectors = layout.get(key::IOVEC).and_then(|place| {
+        let arguments = arguments(layout, &place.then(0), Some(place))?;
+        // What is not in the kernel's half are no vectors.
+        Some(spec("tcp_iov", arguments, format!("place>={KERNEL:#x}&&size>0")))
+    });
+    let direct = layout.get(key::UBUF).and_then(|place| {
+        let arguments = arguments(layout, place, None)?;
+        Some(spec("tcp_buf", arguments, format!("place<{KERNEL:#x}&&size>0")))
+    });
+    by_vectors.into_iter().chain(direct).collect()
+}
+
+fn spec(event: &'static str, arguments: String, filter: String) -> Spec {
+    let (hook, function, shape) = (SENDS, FUNCTION_SEND, Shape::Send);
+    Spec { hook, event, function, arguments, words: FIRST_WORDS, filter, shape }
+}
+
+/// What is fetched: `data` leads to the bytes, or through `vectors`.
+fn arguments(layout: &Layout, data: &Path, vectors: Option<&Path>) -> Option<String> {
+    let mut text = String::new();
+    let mut field = |name: &str, place: &Path, kind: &str| {
+        let _ = write!(text, "{name}={place}:{kind} ");
+    };
+    for n in 0..FIRST_WORDS {
+        field(&format!("d{n}"), &data.then(8 * n), "u64");
+    }
+    field("place", layout.get(key::IOVEC)?, "u64");
+    field("size", layout.get(key::SIZE)?, "u64");
+    field("sock", layout.get(key::SOCK)?, "u64");
+    field("family", layout.get(key::FAMILY)?, "u16");
+    field("dst", layout.get(key::ENDS4)?, "u32");
+    field("src", &layout.get(key::ENDS4)?.further(4), "u32");
+    field("dport", layout.get(key::PORTS)?, "u16");
+    field("sport", &layout.get(key::PORTS)?.further(2), "u16");
+    if let Some(netns) = layout.get(key::NETNS) {
+        field("netns", netns, "u32");
+    }
+    if let (Some(dst), Some(src)) = (layout.get(key::DADDR6), layout.get(key::SADDR6)) {
+        for (name, place) in [
+            ("dst0", dst.clone()),
+            ("dst1", dst.further(8)),
+            ("src0", src.clone()),
+            ("src1", src.further(8)),
+        ] {
+            field(name, &place, "u64");
+        }
+    }
+    if let Some(vectors) = vectors {
+        field("base", &vectors.then(0), "u64");
+        field("len", &vectors.then(8), "u64");
+        field("base1", &vectors.then(16), "u64");
+        for n in 0..SECOND_WORDS {
+            field(&format!("e{n}"), &vectors.then(16).then(8 * n), "u64");
+        }
+    }
+    Some(text.trim_end().to_owned())
+}
+
+/// Where the fields of a send's records are.
+pub struct Reading {
+    data: usize,
+    second: Option<usize>,
+    fields: [Option<Field>; 15],
+}
+
+/// Fields of a send, in the order of [`Reading::fields`].
+const FIELDS: [&str; 15] = [
+    "place", "size", "sock", "family", "dst", "src", "dport", "sport", "dst0", "dst1", "src0",
+    "src1", "base", "len", "base1",
+];
+
+/// How many bytes each socket has sent.
+pub struct Sockets {
+    sent: Lru<u64, Sent>,
+}
+
+/// What one socket has sent.
+struct Sent {
+    /// The number of the next byte.
+    next: u32,
+    /// Its ports when it did. With others it is another socket at the same address.
+    ports: (u16, u16),
+}
+
+impl Sockets {
+    /// None yet.
+    pub fn new() -> Sockets {
+        Sockets { sent: Lru::new(SOCKETS_MAX) }
+    }
+
+    /// The number of the first of `size` bytes, and whether these are the first that are
+    /// known of the socket.
+    fn count(&mut self, socket: u64, ports: (u16, u16), size: u64) -> (u32, bool) {
+        let known = self.sent.get_mut(&socket).filter(|sent| sent.ports == ports);
+        let (from, fresh) = known.map_or((1, true), |sent| (sent.next, false));
+        self.sent.insert(socket, Sent { next: from.wrapping_add(size as u32), ports });
+        (from, fresh)
+    }
+}
+
+impl Reading {
+    /// By the format that the kernel gave the probe.
+    pub fn new(format: &Format) -> Result<Reading> {
+        Ok(Reading {
+            data: format.field("d0").context("records without bytes")?.offset,
+            second: format.field("e0").map(|f| f.offset),
+            fields: FIELDS.map(|name| format.field(name).cloned()),
+        })
+    }
+
+    fn get(&self, raw: &[u8], name: &str) -> Option<u64> {
+        let at = FIELDS.iter().position(|n| *n == name)?;
+        number(raw, &self.fields[at])
+    }
+
+    /// The packet that a send is like, and whether it is the first that is known of its
+    /// socket; `None` where its ends, or its bytes, are not known.
+    pub fn packet(&self, raw: &[u8], sockets: &mut Sockets) -> Option<(Vec<u8>, bool)> {
+        let size = self.get(raw, "size")?;
+        let dport = self.get(raw, "dport")? as u16;
+        // The peer's is in network byte order as it stands.
+        let ports = (self.get(raw, "sport")? as u16, u16::from_be(dport));
+        let (seq, fresh) = sockets.count(self.get(raw, "sock")?, ports, size);
+        let bytes = self.bytes(raw, size)?;
+        let (src, dst) = self.addresses(raw)?;
+        let sent =
+            rebuild::Sent { src, dst, ports, protocol: TCP, seq, bytes: &bytes, whole: size };
+        let mut packet = Vec::new();
+        rebuild::packet(&sent, &mut packet);
+        Some((packet, fresh))
+    }
+
+    /// Source and destination.
+    fn addresses(&self, raw: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let four = |name| Some(Ipv4Addr::from((self.get(raw, name)? as u32).to_ne_bytes()).into());
+        let six = |high, low| {
+            let halves = [self.get(raw, high)?.to_ne_bytes(), self.get(raw, low)?.to_ne_bytes()];
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(halves.concat()).ok()?))
+        };
+        match self.get(raw, "family")? as i32 {
+            libc::AF_INET => Some((four("src")?, four("dst")?)),
+            // Such a socket may have an IPv4 peer: then its own address is a mapped one.
+            libc::AF_INET6 => match six("dst0", "dst1")? {
+                dst if dst.to_ipv4_mapped().is_some() => Some((four("src")?, four("dst")?)),
+                dst => Some((six("src0", "src1")?.into(), dst.into())),
+            },
+            _ => None,
+        }
+    }
+
+    /// What was fetched of what is sent, and is its own: behind a vector stands other memory.
+    fn bytes(&self, raw: &[u8], size: u64) -> Option<Vec<u8>> {
+        let fetched = |at: usize, words: u16| raw.get(at..at + usize::from(words) * 8);
+        let first = fetched(self.data, FIRST_WORDS)?;
+        let cut = |bytes: &[u8], len: u64| bytes[..bytes.len().min(len as usize)].to_vec();
+        let Some(second) = self.second else { return Some(cut(first, size)) };
+        // Pages, which the kernel itself sends, have no such address.
+        if self.get(raw, "base")? >= KERNEL {
+            return None;
+        }
+        let len = self.get(raw, "len")?.min(size);
+        let mut bytes = cut(first, len);
+        if bytes.len() as u64 == len && self.get(raw, "base1")? < KERNEL {
+            bytes.extend(cut(fetched(second, SECOND_WORDS)?, size - len));
+        }
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sockets_bytes_are_numbered_and_another_at_its_address_begins_anew() {
+        let mut sockets = Sockets::new();
+        assert_eq!(sockets.count(0xff01, (40_000, 80), 100), (1, true));
+        assert_eq!(sockets.count(0xff01, (40_000, 80), 5), (101, false));
+        assert_eq!(sockets.count(0xff02, (40_001, 80), 5), (1, true));
+        assert_eq!(sockets.count(0xff01, (40_002, 80), 5), (1, true));
+    }
+}
