@@ -202,6 +202,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::Layer;
 
     #[test]
     fn a_sockets_bytes_are_numbered_and_another_at_its_address_begins_anew() {
@@ -210,5 +211,53 @@ mod tests {
         assert_eq!(sockets.count(0xff01, (40_000, 80), 5), (101, false));
         assert_eq!(sockets.count(0xff02, (40_001, 80), 5), (1, true));
         assert_eq!(sockets.count(0xff01, (40_002, 80), 5), (1, true));
+    }
+
+    /// A send of two vectors, in a record with its fields one after the other.
+    fn record(values: [u64; 15]) -> (Reading, Vec<u8>) {
+        let mut raw = values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
+        let field = |n: usize| Field { name: FIELDS[n].into(), offset: n * 8, size: 8 };
+        let fields = std::array::from_fn(|n| Some(field(n)));
+        let data = raw.len();
+        raw.resize(data + usize::from(FIRST_WORDS) * 8, b'a');
+        let second = raw.len();
+        raw.resize(second + usize::from(SECOND_WORDS) * 8, b'b');
+        (Reading { data, second: Some(second), fields }, raw)
+    }
+
+    fn values(base: u64) -> [u64; 15] {
+        let (dst, src) = (u32::from_ne_bytes([192, 0, 2, 2]), u32::from_ne_bytes([192, 0, 2, 1]));
+        let dport = u64::from(80u16.to_be());
+        let ends = [libc::AF_INET as u64, dst.into(), src.into(), dport, 40000];
+        let mut all = [0; 15];
+        all[..3].copy_from_slice(&[KERNEL, 7, 99]);
+        all[3..8].copy_from_slice(&ends);
+        all[12..].copy_from_slice(&[base, 4, 0x7000]);
+        all
+    }
+
+    #[test]
+    fn a_send_is_made_into_segments_one_after_the_other() {
+        let (reading, raw) = record(values(0x7000));
+        let mut sockets = Sockets::new();
+        for (seq, first) in [(1, true), (8, false)] {
+            let (bytes, fresh) = reading.packet(&raw, &mut sockets).unwrap();
+            assert_eq!(fresh, first);
+            let packet = wire::packet::parse(Layer::Ip, &bytes).unwrap();
+            let segment = wire::transport::tcp(&packet).unwrap();
+            assert_eq!((segment.sport, segment.dport, segment.seq), (40000, 80, seq));
+            assert_eq!((segment.payload, segment.len), (&b"aaaabbb"[..], Some(7)));
+            assert_eq!(packet.dst.to_string(), "192.0.2.2");
+        }
+    }
+
+    #[test]
+    fn pages_of_the_kernel_are_not_taken_for_what_is_sent() {
+        let (reading, raw) = record(values(KERNEL + 8));
+        assert_eq!(reading.packet(&raw, &mut Sockets::new()), None);
+        let (reading, raw) = record(values(0x7000));
+        for cut in 0..raw.len() {
+            assert_eq!(reading.packet(&raw[..cut], &mut Sockets::new()), None, "{cut}");
+        }
     }
 }
