@@ -62,6 +62,7 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
         hooks,
         btf: args.btf.clone(),
         offsets: args.offsets.clone(),
+        module: None,
         buffer_size: TRIAL_BUFFER,
         perf_buffer: false,
         verifier_stats: false,

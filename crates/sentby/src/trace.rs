@@ -109,6 +109,7 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         hooks: args.hooks.clone(),
         btf: args.btf.clone(),
         offsets: args.offsets.clone(),
+        module: args.module.clone(),
         buffer_size: args.buffer_size,
         perf_buffer: args.perf_buffer,
         verifier_stats: output.verbose > 1,
@@ -120,7 +121,7 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         return start(backend).with_context(|| format!("the {} backend", backend.name()));
     }
     let mut refusals = Vec::new();
-    for backend in owners(&args.hooks)? {
+    for backend in candidates(&options)? {
         match start(backend) {
             Ok(reader) => {
                 for refusal in &refusals {
@@ -133,16 +134,31 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
             }
         }
     }
-    Err(anyhow!("{}; `sentby doctor` tells more", refusals.join("; ")))
+    let refusals = refusals.join("; ");
+    match args.hooks.as_slice() {
+        [] => Err(anyhow!("{refusals}; `sentby doctor` tells more")),
+        hooks => Err(anyhow!("--hook {}: {refusals}", hooks.join(","))),
+    }
 }
 
-/// The backends that have all of these hooks: hooks of two do not go together.
-fn owners(hooks: &[String]) -> Result<Vec<&'static dyn Backend>> {
+/// The backends to try: those that have all the hooks asked for (hooks of two do not go
+/// together), and only those that the options are meant for.
+fn candidates(options: &Options) -> Result<Vec<&'static dyn Backend>> {
+    let hooks = &options.hooks;
     let has = |b: &dyn Backend| hooks.iter().all(|hook| b.hooks().iter().any(|h| h == hook));
-    let owners: Vec<_> = BACKENDS.iter().copied().filter(|b| has(*b)).collect();
-    match owners.is_empty() {
-        true => Err(UsageError(format!("no backend has all of the hooks {}", hooks.join(", "))))?,
-        false => Ok(owners),
+    let mut found: Vec<_> = BACKENDS.iter().copied().filter(|b| has(*b)).collect();
+    if found.is_empty() {
+        Err(UsageError(format!("no backend has all of the hooks {}", hooks.join(", "))))?;
+    }
+    if BACKENDS.iter().any(|b| b.is_meant(options)) {
+        found.retain(|b| b.is_meant(options));
+    }
+    match found.is_empty() {
+        true => Err(UsageError(format!(
+            "--hook {} belongs to another backend than --btf, --offsets or --module",
+            hooks.join(",")
+        )))?,
+        false => Ok(found),
     }
 }
 

@@ -40,6 +40,11 @@ pub trait Backend: Sync {
     /// The names of its hooks.
     fn hooks(&self) -> Vec<&'static str>;
 
+    /// Whether options were given that it alone takes: then no other is meant.
+    fn is_meant(&self, _options: &Options) -> bool {
+        false
+    }
+
     /// What the facts say about each of its hooks, for this plan. Pure.
     fn check(&self, host: &Host, plan: &Plan) -> Vec<HookCheck>;
 
@@ -56,6 +61,8 @@ pub struct Options {
     pub btf: Option<PathBuf>,
     /// Where everything is in the running kernel, instead of finding out.
     pub offsets: Option<PathBuf>,
+    /// A kernel module that was made elsewhere.
+    pub module: Option<PathBuf>,
     /// Bytes of the buffer between kernel and user space.
     pub buffer_size: usize,
     /// Use the perf buffer even where there is a BPF ring buffer.

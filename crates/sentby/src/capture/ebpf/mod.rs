@@ -52,6 +52,10 @@ impl Backend for Ebpf {
         hooks::HOOKS.iter().map(|h| h.name).collect()
     }
 
+    fn is_meant(&self, options: &Options) -> bool {
+        options.btf.is_some()
+    }
+
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
         hooks::check(host)
     }

@@ -76,6 +76,10 @@ impl Backend for KprobeEvents {
         vec![PACKETS, SENDS]
     }
 
+    fn is_meant(&self, options: &Options) -> bool {
+        options.offsets.is_some()
+    }
+
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
         let lacks = |own: &[&'static str]| [&LACK, own].concat();
         let packets = HookCheck {

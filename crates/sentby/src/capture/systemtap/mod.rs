@@ -59,6 +59,10 @@ impl Backend for SystemTap {
         vec![HOOK]
     }
 
+    fn is_meant(&self, options: &Options) -> bool {
+        options.module.is_some()
+    }
+
     fn check(&self, host: &Host, _: &Plan) -> Vec<HookCheck> {
         let refusal = refusal(host);
         vec![HookCheck {

@@ -57,7 +57,7 @@ fn not_root(ctx: &Ctx) -> Result<()> {
 fn missing_capability(ctx: &Ctx) -> Result<()> {
     let cmd = through_setpriv(ctx, &["--bounding-set=-all", "--inh-caps=-all"])?;
     refuses(ctx, "no capabilities", cmd, &[1], &["cap_"])?;
-    let some = "--bounding-set=-sys_admin,-bpf,-perfmon";
+    let some = "--bounding-set=-sys_admin,-bpf,-perfmon,-net_raw";
     let cmd = through_setpriv(ctx, &[some, "--inh-caps=-all"])?;
     refuses(ctx, "no CAP_BPF", cmd, &[1], &["cap_"])
 }

@@ -108,6 +108,7 @@ fn name(event: &Event) -> String {
 
 /// glibc's resolver in the client itself, over IPv4 and IPv6; then another process.
 fn names_of_a_resolver(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let stage = Stage::new(ctx, &[])?;
     stage.resolving(ctx, B4, "curl -s -4 http://four.example/")?;
     stage.resolving(ctx, B6, "curl -s -6 http://six.example/")?;
@@ -185,6 +186,7 @@ ask(b"good.example"); connect()
 
 /// The switch, and the filter.
 fn names_off(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let stage = Stage::new(ctx, &["--no-names"])?;
     stage.resolving(ctx, B4, "curl -s -4 http://four.example/")?;
     let names = stage.names()?;

@@ -365,6 +365,7 @@ s.send(b"\x17\x03\x03\x00\x20" + os.urandom(32)); s.close()
 }
 
 fn dns_dig(ctx: &Ctx) -> Result<()> {
+    ctx.need("brief")?;
     let stage = Stage::new(ctx, "dns", &[])?;
     let server = format!("@{B4}");
     let common = [server.as_str(), "+tries=1", "+time=1", "+retry=0"];
