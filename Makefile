@@ -62,6 +62,7 @@ e2e: ## Real senders on this kernel; needs root. CASES="ping_v4" chooses
 guests: ## The same on other kernels, in QEMU. KERNELS="6.1 6.12" CASES="ping_v4"
 	@scripts/deps rust build test vm
 	@KERNELS="$(KERNELS)" scripts/e2e-guests $(CASES)
+	@$(if $(CASES),,$(if $(filter 6.1,$(KERNELS)),scripts/e2e-kprobe-events))
 	@$(if $(CASES),,$(if $(filter 6.1,$(KERNELS)),scripts/e2e-systemtap))
 
 systemtap: ## The systemtap backend on 6.1, by a module made here. CASES="ping_v4,ping_v6"

@@ -85,6 +85,7 @@ fn tunnel(ctx: &Ctx) -> Result<()> {
 /// Many requests by one send, with bodies that look like requests: as many as are captured
 /// of one packet (16 KiB).
 fn pipelined(ctx: &Ctx) -> Result<()> {
+    ctx.need("beyond_672_bytes")?;
     let stage = Stage::new(ctx, "http", &[])?;
     let client = python(
         ctx,
@@ -131,6 +132,7 @@ fn netcat(ctx: &Ctx) -> Result<()> {
 
 /// More of them in one packet than is captured of one: those that are missing are told.
 fn beyond_capture(ctx: &Ctx) -> Result<()> {
+    ctx.need("beyond_672_bytes")?;
     let Stage { pair, server, tracer } = Stage::sink(ctx, "http")?;
     let script = format!(
         "import socket\ns = socket.create_connection(('{B4}', 80))\n\
@@ -304,6 +306,7 @@ fn between(
 
 /// Which worker it was, nginx itself says.
 fn nginx_between(ctx: &Ctx) -> Result<()> {
+    ctx.need("beyond_672_bytes")?;
     ctx.need("netns")?;
     let relayed = between(ctx, start_nginx, |nginx| {
         let children = format!("/proc/{0}/task/{0}/children", nginx.pid());

@@ -112,6 +112,7 @@ fn http_wget(ctx: &Ctx) -> Result<()> {
 
 /// Every call that puts bytes into a TCP socket.
 fn http_send_paths(ctx: &Ctx) -> Result<()> {
+    ctx.need("sendfile")?;
     let stage = Stage::new(ctx, "http", &[])?;
     stage.pair.b.sh("echo 3 > /proc/sys/net/ipv4/tcp_fastopen")?;
     stage.pair.a.sh("echo 3 > /proc/sys/net/ipv4/tcp_fastopen")?;
@@ -162,6 +163,7 @@ s = conn(); s.send(req(b"corked")[:7], socket.MSG_MORE); s.send(req(b"corked")[7
 
 /// Long, split and pipelined ones, and what is none.
 fn http_shapes(ctx: &Ctx) -> Result<()> {
+    ctx.need("beyond_672_bytes")?;
     let stage = Stage::sink(ctx, "http")?;
     python(
         ctx,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, socket_with,
 };
-use std::io::{IoSlice, Read, Write};
+use std::io::{IoSlice, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 /// Bytes sent at once.
@@ -68,7 +68,8 @@ impl Connection {
     fn send(&mut self, way: Way) -> Result<()> {
         let sent = match way {
             Way::Send => rustix::net::send(&self.client, &self.bytes, SendFlags::empty())?,
-            Way::Write => self.client.write(&self.bytes)?,
+            // Not TcpStream's, which is send(2): Linux 6.0 to 6.3 take only write(2) directly.
+            Way::Write => rustix::io::write(&self.client, &self.bytes)?,
             Way::Vectors => {
                 let parts =
                     [IoSlice::new(&self.bytes[..FIRST]), IoSlice::new(&self.bytes[FIRST..])];
