@@ -128,18 +128,13 @@ fn report_text(host: &Host, findings: &[Finding]) -> String {
     for finding in findings {
         lines.push(String::new());
         lines.push(format!("backend {}", finding.backend.name()));
+        let width = finding.hooks.iter().map(|h| h.name.len()).max().unwrap_or_default();
         for hook in &finding.hooks {
-            let sees = names(&hook.sees).join(", ");
-            lines.push(match &hook.refusal {
-                None if hook.payload => {
-                    format!(
-                        "  {:<14} usable, sees: {sees}; reads what TCP and UDP carry",
-                        hook.name
-                    )
-                }
-                None => format!("  {:<14} usable, sees: {sees}", hook.name),
-                Some(refusal) => format!("  {:<14} no: {refusal}", hook.name),
-            });
+            let verdict = match &hook.refusal {
+                None => format!("usable{}", able(hook)),
+                Some(refusal) => format!("no: {refusal}"),
+            };
+            lines.push(format!("  {:<width$} {verdict}", hook.name));
         }
         lines.push(match &finding.chosen {
             Ok(hooks) => format!("  would be used: {}", hooks_text(hooks)),
@@ -147,6 +142,21 @@ fn report_text(host: &Host, findings: &[Finding]) -> String {
         });
     }
     lines.join("\n") + "\n"
+}
+
+/// What a usable hook sees, reads and lacks, as the rest of a line.
+fn able(hook: &HookCheck) -> String {
+    let mut text = String::new();
+    if !hook.sees.is_empty() {
+        text += &format!(", sees: {}", names(&hook.sees).join(", "));
+    }
+    if hook.payload {
+        text += "; reads what TCP and UDP carry";
+    }
+    if !hook.lacks.is_empty() {
+        text += &format!("; lacks: {}", hook.lacks.join(", "));
+    }
+    text
 }
 
 fn hooks_text(hooks: &[(&'static str, Vec<Sender>)]) -> String {
