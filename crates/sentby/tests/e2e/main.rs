@@ -156,6 +156,10 @@ fn hooks(env: &Env) -> Result<Vec<Hook>> {
 }
 
 fn wants(env: &Env, case: &Case, hook: &Hook) -> bool {
+    // Who looks senders up is at the mercy of a busy machine: the rest is run by name.
+    if is_elsewhere(env, hook) && std::env::var_os("SENTBY_E2E_HOOKS").is_none() {
+        return matches!(case.hooks, Hooks::Only(name) if *hook == Hook::Named(name.to_owned()));
+    }
     if is_elsewhere(env, hook) && matches!(case.hooks, Hooks::Each | Hooks::EachAndAll) {
         return ELSEWHERE.contains(&case.name);
     }
