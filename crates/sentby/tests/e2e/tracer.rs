@@ -327,12 +327,7 @@ impl Trace {
     /// Events in any of these namespaces.
     pub fn within(&self, spaces: &[&Netns]) -> Vec<&Event> {
         let inodes: Vec<u32> = spaces.iter().map(|n| n.inode()).collect();
-        // Reports of the kernel's, of which nothing proves that no raw socket sent them.
-        let report = |e: &Event| {
-            e.hook == "af_packet" && e.evidence == "unknown" && e.icmp.kind == "mldv2-report"
-        };
-        let here = |e: &Event| e.netns.is_some_and(|n| inodes.contains(&n));
-        self.events.iter().filter(|e| here(e) && !report(e)).collect()
+        self.events.iter().filter(|e| e.netns.is_some_and(|n| inodes.contains(&n))).collect()
     }
 
     /// Events of this process, wherever.
