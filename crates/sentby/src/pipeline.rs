@@ -119,6 +119,7 @@ impl Pipeline<'_> {
         // Not the latest: files may have a packet from the future among the others.
         let mut earliest = None;
         let mut failed = None;
+        self.enricher.tick();
         for item in &batch.items {
             let shown = match item {
                 Item::Process(key, process) => {

@@ -85,6 +85,8 @@ pub struct Enricher {
     programs: Programs,
     /// The last number that was given to facts.
     facts: u64,
+    /// A moment ago: see [`Enricher::tick`].
+    now: Instant,
     counters: Counters,
 }
 
@@ -112,8 +114,14 @@ impl Enricher {
             names: Names::new(),
             programs: Programs::new(),
             facts: 0,
+            now: Instant::now(),
             counters: Counters::default(),
         }
+    }
+
+    /// Looks at the clock, for what goes by seconds: once a batch, not for each event.
+    pub fn tick(&mut self) {
+        self.now = Instant::now();
     }
 
     /// Takes facts from a backend. They replace what is known about the program the
@@ -144,7 +152,7 @@ impl Enricher {
         ends: Ends,
         request: &'a Request<'a>,
     ) -> Event<'a> {
-        let now = Instant::now();
+        let now = self.now;
         let (evidence, key) = self.attribute(capture, now);
         if let Some(key) = key {
             self.complete(key, now);

@@ -85,13 +85,24 @@ pub enum Value<'e> {
     Build(&'e GoBuild),
 }
 
+/// What a field's value depends on, where the sender is one known process: an output may
+/// use again what it made of it (kept.rs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The event itself.
+    Event,
+    /// Who sent it on which socket to whom ([`super::kept::Sender`]).
+    Sender,
+    /// What is known about the process ([`Event::facts`]).
+    Process,
+}
+
 /// A declared field of the envelope.
 pub struct Field {
     /// The key in JSON.
     pub name: &'static str,
-    /// Its value depends on nothing but what is known about the process
-    /// ([`Event::facts`]): an output may use again what it made of it.
-    pub steady: bool,
+    /// What its value depends on.
+    pub of: Of,
     /// What values it takes.
     #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub kind: Kind,
@@ -106,63 +117,63 @@ pub struct Field {
 pub static FIELDS: &[Field] = &[
     Field {
         name: "time",
-        steady: false,
+        of: Of::Event,
         kind: Kind::Time,
         doc: "When the packet was sent, as the hook saw it.",
         get: |e| Some(Value::Time(e.capture.time)),
     },
     Field {
         name: "proto",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Name,
         doc: "The protocol of the request. Its own fields are in an object under this name.",
         get: |e| Some(Value::Name(e.request.protocol.name())),
     },
     Field {
         name: "evidence",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Name,
         doc: "Why this event names the process it names: see below.",
         get: |e| Some(Value::Name(e.evidence.name())),
     },
     Field {
         name: "kernel_part",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Name,
         doc: "With evidence `kernel`: the part of the kernel that sent it.",
         get: |e| e.kernel_part().map(Value::Name),
     },
     Field {
         name: "hook",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Name,
         doc: "Where in the kernel the packet was seen; `file` in a capture file that does not tell.",
         get: |e| Some(Value::Name(e.capture.hook)),
     },
     Field {
         name: "pid",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "The sending process, in sentby's pid namespace.",
         get: |e| e.key.map(|k| Value::Number(k.pid.into())),
     },
     Field {
         name: "tid",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "The sending thread, in sentby's pid namespace.",
         get: |e| e.tid.map(|t| Value::Number(t.into())),
     },
     Field {
         name: "pid_in_ns",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Number,
         doc: "The process's pid in its own (innermost) pid namespace, where it differs from `pid`.",
         get: |e| e.process?.inner_pid.map(|p| Value::Number(p.into())),
     },
     Field {
         name: "start",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Time,
         doc: "When the process started. With `pid` it identifies the process: pids are used again. \
               The kernel keeps it in steps of 10 ms.",
@@ -170,21 +181,21 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "ppid",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Number,
         doc: "The parent's pid; 0 where it is outside sentby's pid namespace.",
         get: |e| e.process?.ppid.map(|p| Value::Number(p.into())),
     },
     Field {
         name: "ancestors",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Texts,
         doc: "Names of parent, grandparent, …, nearest first, at most 8.",
         get: |e| e.process?.ancestors.as_deref().map(Value::AncestorNames),
     },
     Field {
         name: "ancestor_pids",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Numbers,
         doc: "Their pids, in the same order; ends at the first that has none in sentby's pid \
               namespace.",
@@ -192,21 +203,21 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "candidates",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Processes,
         doc: "Instead of `pid`, where several processes hold the socket: all of them, at most 16.",
         get: |e| (!e.candidates.is_empty()).then_some(Value::Processes(e.candidates)),
     },
     Field {
         name: "comm",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Text,
         doc: "Name of the sending thread, at most 15 bytes.",
         get: |e| e.comm.map(Value::Text),
     },
     Field {
         name: "process_comm",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Text,
         doc: "Name of the process's first thread, where it differs from `comm`.",
         get: |e| {
@@ -216,21 +227,21 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "exe",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Text,
         doc: "Path of the executable.",
         get: |e| e.process?.exe.as_deref().map(Value::Text),
     },
     Field {
         name: "exe_deleted",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Flag,
         doc: "The executable was deleted or replaced while the process ran.",
         get: |e| e.process?.exe_deleted.then_some(Value::Flag),
     },
     Field {
         name: "go",
-        steady: false,
+        of: Of::Event,
         kind: Kind::Build,
         doc: "How Go built the executable, as it says itself; only beside requests for which that \
               is evidence, and absent where the process had ended.",
@@ -238,7 +249,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "cmdline",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Texts,
         doc: "The command line, one string per argument, as the process shows it (it may rewrite \
               it).",
@@ -246,42 +257,42 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "cmdline_truncated",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Flag,
         doc: "`cmdline` is not all of it: the last string may be cut, and more may be missing.",
         get: |e| e.process?.argv_truncated.then_some(Value::Flag),
     },
     Field {
         name: "uid",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "Real user id of the sender, in sentby's user namespace.",
         get: |e| e.uid.map(|u| Value::Number(u.into())),
     },
     Field {
         name: "user",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Text,
         doc: "Name of `uid` in this machine's /etc/passwd (not a container's).",
         get: |e| e.user.map(|u| Value::Text(u.as_bytes())),
     },
     Field {
         name: "cgroup",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Text,
         doc: "Path in the cgroup hierarchy.",
         get: |e| e.process?.cgroup.as_deref().map(Value::Text),
     },
     Field {
         name: "unit",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Text,
         doc: "Innermost systemd service or scope in `cgroup`, as systemd escapes it.",
         get: |e| e.unit.map(|u| Value::Text(u.as_bytes())),
     },
     Field {
         name: "container",
-        steady: true,
+        of: Of::Process,
         kind: Kind::Text,
         doc: "Innermost container in `cgroup`: 64 hex digits, or the name for LXC and \
               systemd-nspawn.",
@@ -289,21 +300,21 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "netns",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "Inode of the network namespace, as in `readlink /proc/PID/ns/net`.",
         get: |e| e.capture.netns.map(|n| Value::Number(n.into())),
     },
     Field {
         name: "socket",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "Inode of the socket, as in `readlink /proc/PID/fd/N`.",
         get: |e| e.capture.socket_inode.map(Value::Number),
     },
     Field {
         name: "shared",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Flag,
         doc: "More than one process has used the socket: with evidence `owner`, any of them may be \
               behind the packet.",
@@ -311,63 +322,63 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "src",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Address,
         doc: "Source address in the packet.",
         get: |e| Some(Value::Address(e.src)),
     },
     Field {
         name: "sport",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "Source port, for transports that have ports.",
         get: |e| e.sport.map(|p| Value::Number(p.into())),
     },
     Field {
         name: "dst",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Address,
         doc: "Destination address in the packet.",
         get: |e| Some(Value::Address(e.dst)),
     },
     Field {
         name: "dport",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Number,
         doc: "Destination port.",
         get: |e| e.dport.map(|p| Value::Number(p.into())),
     },
     Field {
         name: "dst_name",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Text,
         doc: "A name of the destination; nothing is looked up, see `dst_name_from`.",
         get: |e| e.dst_name.map(|n| Value::Text(n.name)),
     },
     Field {
         name: "dst_name_from",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Name,
         doc: "Who called it so: see \"Names of destinations\".",
         get: |e| e.dst_name.map(|n| Value::Name(n.source)),
     },
     Field {
         name: "iface",
-        steady: false,
+        of: Of::Sender,
         kind: Kind::Text,
         doc: "Name of the interface it leaves by.",
         get: |e| e.iface_name().map(Value::Text),
     },
     Field {
         name: "len",
-        steady: false,
+        of: Of::Event,
         kind: Kind::Number,
         doc: "Length of the whole packet in bytes, from the IP header on.",
         get: |e| e.len.map(|l| Value::Number(l.into())),
     },
     Field {
         name: "faults",
-        steady: false,
+        of: Of::Event,
         kind: Kind::Names,
         doc: "What was wrong with the request's bytes: `truncated` (the capture ends before the \
               request), `bad-length`, `bad-value`.",

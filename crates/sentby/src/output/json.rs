@@ -4,9 +4,9 @@
 //! obey or hide ([`crate::escape`]): a JSON parser reads the same string, and a line
 //! shown raw does no harm.
 
-use super::fields::{FIELDS, Field, Value};
+use super::fields::{FIELDS, Field, Of, Value};
+use super::kept::{Kept, Pieces, RUNS};
 use super::{Options, Output, time};
-use crate::enrich::Lru;
 use crate::escape::is_hidden;
 use crate::event::Event;
 use serde::Serialize;
@@ -14,17 +14,11 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::LazyLock;
 
 /// Opens the JSON output.
 pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    let kept = Lru::new(MAX_KEPT);
-    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES), kept })
+    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES), kept: Kept::new() })
 }
-
-/// Processes of which the steady fields are kept as they were written: a third of a line,
-/// and half the work.
-const MAX_KEPT: usize = 256;
 
 /// Bytes of lines that are passed on at once.
 const LINES: usize = 32 * 1024;
@@ -32,15 +26,7 @@ const LINES: usize = 32 * 1024;
 struct Json {
     out: Box<dyn Write>,
     lines: Vec<u8>,
-    kept: Lru<u64, Kept>,
-}
-
-/// Steady fields as they were written for some facts, in their runs between others.
-#[derive(Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    /// Where in `bytes` each run ends.
-    ends: Vec<usize>,
+    kept: Kept,
 }
 
 impl Json {
@@ -53,7 +39,8 @@ impl Json {
 
 impl Output for Json {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        write_event_with(event, &mut self.lines, &mut self.kept)?;
+        let pieces = self.kept.of(event, write_fields_after)?;
+        write_event(event, &mut self.lines, pieces)?;
         self.lines.push(b'\n');
         if self.lines.len() >= LINES { self.pass_on() } else { Ok(()) }
     }
@@ -63,41 +50,6 @@ impl Output for Json {
         self.out.flush()
     }
 }
-
-/// Appends an event as one object, without a newline, with what is kept of its process.
-fn write_event_with(
-    event: &Event<'_>,
-    line: &mut Vec<u8>,
-    all: &mut Lru<u64, Kept>,
-) -> io::Result<()> {
-    let Some(facts) = event.facts else { return write_event(event, line, None) };
-    if all.get_mut(&facts).is_none() {
-        all.insert(facts, Kept::of(event)?);
-    }
-    write_event(event, line, all.peek(&facts))
-}
-
-impl Kept {
-    fn of(event: &Event<'_>) -> io::Result<Kept> {
-        let mut kept = Kept::default();
-        for run in RUNS.iter().filter(|run| run[0].steady) {
-            let mut object = Object { out: &mut kept.bytes, empty: false };
-            write_fields(event, run, &mut object)?;
-            kept.ends.push(kept.bytes.len());
-        }
-        Ok(kept)
-    }
-
-    /// What was written, run by run.
-    fn runs(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut from, *end)..*end])
-    }
-}
-
-/// The fields in runs of those that are steady, and those that are not.
-static RUNS: LazyLock<Vec<&[Field]>> =
-    LazyLock::new(|| FIELDS.chunk_by(|a, b| a.steady == b.steady).collect());
 
 /// Appends an event as one object without the protocol's own.
 pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
@@ -116,12 +68,17 @@ fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) ->
     Ok(())
 }
 
+/// Appends fields that stand behind others of their object.
+fn write_fields_after(event: &Event<'_>, fields: &[Field], out: &mut Vec<u8>) -> io::Result<()> {
+    write_fields(event, fields, &mut Object { out, empty: false })
+}
+
 /// Appends an event as one object, without a newline.
-fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Kept>) -> io::Result<()> {
+fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Pieces>) -> io::Result<()> {
     let mut object = Object::open(line);
-    let mut kept = kept.map(Kept::runs);
+    let mut kept = kept.map(Pieces::iter);
     for run in RUNS.iter() {
-        let known = kept.as_mut().filter(|_| run[0].steady).and_then(Iterator::next);
+        let known = kept.as_mut().filter(|_| run[0].of != Of::Event).and_then(Iterator::next);
         match known {
             Some(bytes) => object.out.extend_from_slice(bytes),
             None => write_fields(event, run, &mut object)?,
@@ -386,24 +343,62 @@ mod tests {
         assert_eq!(json(&Sample::ping()), want);
     }
 
+    fn with_kept(event: &Event<'_>, kept: &mut Kept) -> String {
+        let mut line = Vec::new();
+        let pieces = kept.of(event, write_fields_after).unwrap();
+        write_event(event, &mut line, pieces).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    /// Samples that differ in one thing each, of which no field may be taken for another's.
+    fn alike() -> Vec<Sample> {
+        let changes: [fn(&mut Sample); 12] = [
+            |_| {},
+            |s| s.evidence = Evidence::Owner,
+            |s| s.tid = Some(7),
+            |s| s.comm = Some(b"other".to_vec()),
+            |s| s.uid = Some(7),
+            |s| s.user = Some("other".into()),
+            |s| s.capture.netns = Some(7),
+            |s| s.capture.socket_inode = Some(7),
+            |s| s.capture.shared = true,
+            |s| s.dst = "192.0.2.99".parse().unwrap(),
+            |s| s.ports = Some((7, 80)),
+            |s| s.dst_name = Some(b"other".to_vec()),
+        ];
+        let changed = |change: &fn(&mut Sample)| {
+            let mut sample = Sample::ping();
+            change(&mut sample);
+            sample
+        };
+        changes.iter().map(changed).collect()
+    }
+
     #[test]
-    fn what_is_kept_of_a_process_is_what_would_be_written() {
-        let mut kept = Lru::new(1);
+    fn what_is_kept_of_a_sender_is_what_would_be_written() {
+        let mut kept = Kept::new();
+        for sample in alike().iter().chain(alike().iter().rev()) {
+            let mut event = sample.event();
+            event.facts = Some(1);
+            let again = [with_kept(&event, &mut kept), with_kept(&event, &mut kept)];
+            assert_eq!(again, [json(sample), json(sample)]);
+        }
         let mut other = Sample::hostile();
         other.process.as_mut().unwrap().ppid = Some(99);
-        for (facts, sample) in [(1, &Sample::hostile()), (1, &Sample::hostile()), (2, &other)] {
+        for (facts, sample) in [(2, &Sample::hostile()), (3, &other), (2, &Sample::hostile())] {
             let mut event = sample.event();
             event.facts = Some(facts);
-            let mut line = Vec::new();
-            write_event_with(&event, &mut line, &mut kept).unwrap();
-            assert_eq!(String::from_utf8(line).unwrap(), json(sample));
+            assert_eq!(with_kept(&event, &mut kept), json(sample));
         }
-        let mut event = other.event();
-        event.facts = Some(2);
-        kept.get_mut(&2).unwrap().bytes.fill(b'#');
-        let mut line = Vec::new();
-        write_event_with(&event, &mut line, &mut kept).unwrap();
-        assert!(line.iter().filter(|b| **b == b'#').count() > 100, "not written again");
+    }
+
+    #[test]
+    fn what_is_kept_is_used() {
+        let (sample, mut kept) = (Sample::ping(), Kept::new());
+        let mut event = sample.event();
+        event.facts = Some(1);
+        with_kept(&event, &mut kept);
+        kept.of(&event, |_, _, _| panic!("written again")).unwrap().expect("it is kept");
     }
 
     #[test]

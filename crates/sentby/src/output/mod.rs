@@ -2,6 +2,7 @@
 
 pub mod fields;
 mod json;
+mod kept;
 #[cfg(test)]
 mod page;
 mod pcapng;
