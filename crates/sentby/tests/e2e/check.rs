@@ -49,6 +49,21 @@ impl Who {
     }
 }
 
+/// An event names a process that did not send: the one failure that no second try excuses.
+#[derive(Debug)]
+pub struct Bystander {
+    named: u32,
+    sender: u32,
+}
+
+impl std::fmt::Display for Bystander {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {}, not {}", self.named, self.sender)
+    }
+}
+
+impl std::error::Error for Bystander {}
+
 /// What was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Sent<'a> {
@@ -97,7 +112,10 @@ pub fn names(event: &Event, who: &Who) -> Result<()> {
         let late = event.hook == "net_dev_queue" && event.evidence == "owner";
         let evidence = if looked_up { "procfs" } else { "task" };
         ensure!(event.evidence == evidence || late, "evidence is {:?}", event.evidence);
-        ensure!(event.pid == Some(who.pid), "pid {:?}, not {}", event.pid, who.pid);
+        if event.pid.is_some_and(|pid| pid != who.pid) {
+            return Err(Bystander { named: event.pid.unwrap_or_default(), sender: who.pid }.into());
+        }
+        ensure!(event.pid.is_some(), "no pid, not {}", who.pid);
         ensure!(!looked_up || event.tid.is_none(), "a thread, by /proc: {:?}", event.tid);
         if who.tid.is_some() && !((late || looked_up) && event.tid.is_none()) {
             ensure!(event.tid == who.tid, "tid {:?}, not {:?}", event.tid, who.tid);

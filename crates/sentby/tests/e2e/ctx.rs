@@ -23,6 +23,8 @@ pub struct Env {
     pub scale: f64,
     /// Factor on time limits (`SENTBY_E2E_SLOW`).
     pub slow: f64,
+    /// What fails is tried once more (`SENTBY_E2E_AGAIN`).
+    pub again: bool,
     /// No heavy cases (`SENTBY_E2E_LIGHT`).
     pub light: bool,
     /// A missing tool fails a trial instead of skipping it (`SENTBY_E2E_STRICT`).

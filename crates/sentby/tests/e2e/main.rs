@@ -18,6 +18,7 @@
 //! | `SENTBY_E2E_SENDERS` | folder of senders built elsewhere |
 //! | `SENTBY_E2E_LIGHT` | 1: no clients that depend on no kernel and are slow on an emulated CPU (guests) |
 //! | `SENTBY_E2E_STRICT` | 1: a missing tool fails instead of skipping |
+//! | `SENTBY_E2E_AGAIN` | 1: what fails is tried once more, unless it named a bystander, and is told at the end (CI, whose machines are busy) |
 //!
 //! A trial that cannot run says why, in its own line and again at the end.
 #![allow(clippy::missing_docs_in_private_items)]
@@ -46,8 +47,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// Trials that could not run, and why.
-type Skipped = Arc<Mutex<Vec<(String, String)>>>;
+/// What is told at the end: trials by name, and why.
+#[derive(Default)]
+struct Tell {
+    /// They could not run.
+    skipped: Vec<(String, String)>,
+    /// They failed, and were tried once more.
+    again: Vec<(String, String)>,
+}
+
+type Told = Arc<Mutex<Tell>>;
 
 fn main() -> ExitCode {
     if let Some(ended) = rustls_client::run_if_asked() {
@@ -83,7 +92,7 @@ fn run(args: &Arguments) -> Result<ExitCode> {
     let env: &'static Env = Box::leak(Box::new(environment(strict)?));
     check::know(&env.doctor);
     let hooks = hooks(env)?;
-    let skipped = Skipped::default();
+    let told = Told::default();
     let mut trials = Vec::new();
     let spread = spread()?;
     let only = only()?;
@@ -94,14 +103,14 @@ fn run(args: &Arguments) -> Result<ExitCode> {
             });
             let named = only.as_ref().is_none_or(|names| names.iter().any(|n| n == case.name));
             if wants(env, case, hook) && chosen && named {
-                trials.push(trial(env, case, hook.clone(), skipped.clone()));
+                trials.push(trial(env, case, hook.clone(), told.clone()));
             }
         }
     }
     watchdog::start(env.slow);
     let conclusion = libtest_mimic::run(args, trials);
     if !args.list {
-        summary(env, &skipped);
+        summary(env, &told);
     }
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(&env.tag));
     Ok(conclusion.exit_code())
@@ -117,6 +126,7 @@ fn environment(strict: bool) -> Result<Env> {
         senders: senders::build()?,
         scale: factor("SENTBY_E2E_SCALE")?,
         slow: factor("SENTBY_E2E_SLOW")?,
+        again: std::env::var_os("SENTBY_E2E_AGAIN").is_some_and(|v| v == "1"),
         light: std::env::var_os("SENTBY_E2E_LIGHT").is_some_and(|v| v == "1"),
         strict,
         tag: netns::run_tag(),
@@ -251,32 +261,53 @@ fn spread_over<'a>(env: &Env, case: &Case, hooks: &'a [Hook], turn: usize) -> Op
     }
 }
 
-fn trial(env: &'static Env, case: &'static Case, hook: Hook, skipped: Skipped) -> Trial {
+fn trial(env: &'static Env, case: &'static Case, hook: Hook, told: Told) -> Trial {
     let name = format!("{hook}::{}", case.name);
     Trial::ignorable_test(name.clone(), move || {
-        let fail = |e: anyhow::Error| Failed::from(format!("{e:#}"));
-        let _turn = turn::Turn::wait().map_err(fail)?;
-        let _guard = watchdog::Guard::new(&name);
-        let ctx = Ctx::new(env, hook, &name).map_err(fail)?;
-        let result = can_run(&ctx, case).and_then(|()| {
-            // A panic is a failure with notes like any other.
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&ctx)))
-                .unwrap_or_else(|_| bail!("panicked"))
-        });
-        match result {
-            Ok(()) => {
-                let _ = std::fs::remove_dir_all(ctx.dir());
-                Ok(Completion::Completed)
+        let _turn = turn::Turn::wait().map_err(|e| Failed::from(format!("{e:#}")))?;
+        let first = attempt(env, case, &hook, &name);
+        let result = match &first {
+            Err(Fell { bystander: false, skip: None, why }) if env.again => {
+                lock(&told).again.push((name.clone(), why.clone()));
+                attempt(env, case, &hook, &name)
             }
-            Err(e) => match e.downcast_ref::<Skip>() {
-                Some(Skip(why)) => {
-                    lock(&skipped).push((name, why.clone()));
-                    Ok(Completion::ignored_with(why))
-                }
-                None => Err(format!("{e:#}\n{}", ctx.notes().text()).into()),
-            },
+            _ => first,
+        };
+        match result {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Fell { skip: Some(why), .. }) => {
+                lock(&told).skipped.push((name, why.clone()));
+                Ok(Completion::ignored_with(why))
+            }
+            Err(Fell { why, .. }) => Err(why.into()),
         }
     })
+}
+
+/// How a trial did not pass.
+struct Fell {
+    why: String,
+    skip: Option<String>,
+    bystander: bool,
+}
+
+fn attempt(env: &'static Env, case: &Case, hook: &Hook, name: &str) -> Result<(), Fell> {
+    let _guard = watchdog::Guard::new(name);
+    let fell = |e: anyhow::Error, notes: String| Fell {
+        skip: e.downcast_ref::<Skip>().map(|Skip(why)| why.clone()),
+        bystander: e.chain().any(|cause| cause.is::<check::Bystander>()),
+        why: format!("{e:#}{notes}"),
+    };
+    let ctx = Ctx::new(env, hook.clone(), name).map_err(|e| fell(e, String::new()))?;
+    let result = can_run(&ctx, case).and_then(|()| {
+        // A panic is a failure with notes like any other.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&ctx)))
+            .unwrap_or_else(|_| bail!("panicked"))
+    });
+    if result.is_ok() {
+        let _ = std::fs::remove_dir_all(ctx.dir());
+    }
+    result.map_err(|e| fell(e, format!("\n{}", ctx.notes().text())))
 }
 
 fn can_run(ctx: &Ctx, case: &Case) -> Result<()> {
@@ -298,12 +329,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What did not run: nothing is silently green.
-fn summary(env: &Env, skipped: &Skipped) {
+fn summary(env: &Env, told: &Told) {
     println!("kernel {}, {}", env.doctor.kernel.release, env.bin.display());
     for hook in env.doctor.hooks().filter(|h| !env.doctor.usable().any(|u| u.name == h.name)) {
         println!("no trials with {}: {}", hook.name, hook.reason.as_deref().unwrap_or("unusable"));
     }
-    for (name, why) in lock(skipped).iter() {
+    let told = lock(told);
+    for (name, why) in &told.skipped {
         println!("skipped {name}: {why}");
+    }
+    for (name, why) in &told.again {
+        println!("FAILED AT FIRST {name}: {why}");
     }
 }

@@ -268,9 +268,14 @@ impl Proc {
 
     /// Waits until its stdout holds `word`.
     pub fn await_output(&mut self, word: &str, limit: Duration) -> Result<()> {
+        self.await_outputs(word, 1, limit)
+    }
+
+    /// Waits until its stdout holds `word` a number of times.
+    pub fn await_outputs(&mut self, word: &str, times: usize, limit: Duration) -> Result<()> {
         let found = poll(limit, || {
             let out = std::fs::read(&self.out)?;
-            if out.windows(word.len()).any(|w| w == word.as_bytes()) {
+            if out.windows(word.len()).filter(|w| *w == word.as_bytes()).count() >= times {
                 return Ok(Some(true));
             }
             Ok(self.try_wait()?.map(|_| false))
@@ -286,7 +291,7 @@ impl Proc {
                 self.status,
                 self.stderr()
             ),
-            None => bail!("{} did not say {word:?} in {limit:?}", self.name()),
+            None => bail!("{} did not say {word:?} {times} times in {limit:?}", self.name()),
         }
     }
 
