@@ -16,9 +16,20 @@ worker_processes 2; daemon off; pid TMP/nginx.pid; error_log /dev/null crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off; keepalive_requests 1000000000;
-    server {{ listen {PORT}; location / {{ return 200 "ok"; }} }}
+    log_format combined_like '$remote_addr - $remote_user [$time_local] "$request" '
+                             '$status $body_bytes_sent "$http_referer" "$http_user_agent"';
+    server {{
+        listen {PORT}; root TMP/www;
+        location / {{ return 200 "ok"; }}
+        location = /page.html {{
+            sendfile on; tcp_nopush on; access_log TMP/access.log combined_like;
+        }}
+    }}
 }}
 """
+
+# Of the size of the page that Debian's nginx shows at first.
+PAGE = b"<!DOCTYPE html>\n" + b"x" * 596
 
 
 class Tcp:
@@ -42,6 +53,11 @@ class Tcp:
         config = os.path.join(self.tmp, "nginx.conf")
         with open(config, "w", encoding="utf-8") as f:
             f.write(NGINX.replace("TMP", self.tmp))
+        # The server's workers are not root.
+        os.chmod(self.tmp, 0o755)
+        os.makedirs(os.path.join(self.tmp, "www"), exist_ok=True)
+        with open(os.path.join(self.tmp, "www", "page.html"), "wb") as f:
+            f.write(PAGE)
         server = subprocess.Popen(["nginx", "-c", config], preexec_fn=self.die_with_parent)
         try:
             time.sleep(0.5)
@@ -50,11 +66,11 @@ class Tcp:
             server.terminate()
             server.wait()
 
-    def one_round_of_requests(self, server, tracer_pid):
+    def one_round_of_requests(self, server, tracer_pid, path="/"):
         """Requests, requests/s, CPU ns of a request without the tracer, of the tracer."""
         before = children_ns(server), process_ns(tracer_pid)
         wrk = subprocess.Popen(
-            ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{PORT}/"],
+            ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{PORT}{path}"],
             stdout=subprocess.PIPE, text=True, preexec_fn=self.die_with_parent)
         said = wrk.stdout.read()
         _, _, used = os.wait4(wrk.pid, 0)
@@ -68,7 +84,16 @@ class Tcp:
         return requests, rate, (client + served) / requests, traced / requests
 
     def bench_http(self):
-        """nginx under wrk with 64 connections, on loopback: what tracing each request costs."""
+        """nginx under wrk with 64 connections, on loopback: what tracing each request costs.
+
+        The server does as little as a server can: it answers "ok" and logs nothing."""
+        self.requests_of("/")
+
+    def bench_page(self):
+        """The same of a server as it is installed: a small file, and a line in the log."""
+        self.requests_of("/page.html")
+
+    def requests_of(self, path):
         # Not --dst: what one would use instead has no filter either.
         variants = [self.nothing("nothing")]
         variants += [self.empty("cgroup", self.cgroup)] if self.cgroup else []
@@ -78,15 +103,16 @@ class Tcp:
                      *self.other_request_tracers()]
         got = {v.name: [] for v in variants}
         with self.web_server() as server:
-            self.one_round_of_requests(server, 0)
+            self.one_round_of_requests(server, 0, path)
             for turn in range(self.args.rounds):
                 order = variants if turn % 2 else variants[::-1]
                 for v in [v for v in order if v.name not in self.broken]:
                     with self.skipping_broken(v):
                         with v.running(self) as process:
-                            row = self.one_round_of_requests(server, process.pid if process else 0)
+                            pid = process.pid if process else 0
+                            row = self.one_round_of_requests(server, pid, path)
                         got[v.name].append((*row, *self.counted(v)))
-            last = {v.name: self.lines_of(v, server) for v in variants
+            last = {v.name: self.lines_of(v, server, path) for v in variants
                     if v.name not in self.broken and v.name.startswith(("bpf", "BCC"))}
         self.show_requests({n: rows for n, rows in got.items() if rows}, last)
 
@@ -98,14 +124,14 @@ class Tcp:
             ledger = json.load(f)
         return ledger["shown"], ledger["lost"]
 
-    def lines_of(self, v, server):
+    def lines_of(self, v, server, path):
         """One more round, into a file: lines printed for each request."""
-        path = os.path.join(self.tmp, "out")
-        with open(path, "w+b") as out:
+        name = os.path.join(self.tmp, "out")
+        with open(name, "w+b") as out:
             with v.running(self, out=out) as process:
-                requests, *_ = self.one_round_of_requests(server, process.pid)
+                requests, *_ = self.one_round_of_requests(server, process.pid, path)
                 time.sleep(1)
-            return sum(b"GET /" in line for line in open(path, "rb")) / requests
+            return sum(b"GET /" in line for line in open(name, "rb")) / requests
 
     def show_requests(self, got, last):
         reference = got["nothing"]
