@@ -105,6 +105,12 @@ impl<'a> Visible<'a> {
 
 impl Write for Visible<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all text is this.
+        if !self.cut && text.len() <= self.left && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            self.left -= text.len();
+            self.out.push_str(text);
+            return Ok(());
+        }
         text.chars().for_each(|c| self.push(c));
         Ok(())
     }
@@ -125,18 +131,31 @@ enum Style {
     Dollar,
 }
 
+/// What a shell takes as it is, beside letters and digits.
+const BARE: &str = "_@%+=:,./-";
+
 fn style(bytes: &[u8]) -> Style {
     let Ok(text) = std::str::from_utf8(bytes) else { return Style::Dollar };
     if text.chars().any(is_hidden) {
         return Style::Dollar;
     }
-    let bare = |c: char| c.is_alphanumeric() || "_@%+=:,./-".contains(c);
+    let bare = |c: char| c.is_alphanumeric() || BARE.contains(c);
     if !text.is_empty() && text.chars().all(bare) { Style::Bare } else { Style::Single }
+}
+
+/// The bytes, if they stand for themselves in a shell and are ASCII: nearly all words.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let bare = |b: &u8| b.is_ascii_alphanumeric() || BARE.as_bytes().contains(b);
+    (!bytes.is_empty() && bytes.iter().all(bare)).then(|| std::str::from_utf8(bytes).ok())?
 }
 
 /// Writes one word quoted like a shell would need it, in at most `limit` bytes.
 /// Returns false if it was cut; its quotes are closed all the same.
 pub fn word(bytes: &[u8], out: &mut String, limit: usize) -> bool {
+    if let Some(plain) = plain(bytes).filter(|text| text.len() <= limit) {
+        out.push_str(plain);
+        return true;
+    }
     let style = style(bytes);
     let (open, close) = match style {
         Style::Bare => ("", ""),

@@ -56,6 +56,12 @@ enum Column {
 const WIDTHS: [(usize, usize); 10] =
     [(0, 26), (6, 15), (8, 20), (4, 16), (5, 9), (12, 47), (12, 47), (4, 16), (16, 40), (6, 10)];
 
+/// More than the widest column.
+const SPACES: &str = match std::str::from_utf8(&[b' '; 64]) {
+    Ok(spaces) => spaces,
+    Err(_) => "",
+};
+
 /// An ANSI colour (ECMA-48 SGR), where colours are on.
 #[derive(Clone, Copy)]
 enum Color {
@@ -262,12 +268,9 @@ impl Printer {
         let (_, most) = WIDTHS[column as usize];
         let width = &mut self.widths[column as usize];
         *width = (*width).max(len.min(most));
-        for _ in len..*width + 1 {
-            self.line.push(' ');
-        }
-        if len > *width {
-            self.line.push(' ');
-        }
+        // One behind what is too long for its column.
+        let spaces = (*width + 1).saturating_sub(len).max(1);
+        self.line.push_str(&SPACES[..spaces.min(SPACES.len())]);
     }
 
     fn cell(

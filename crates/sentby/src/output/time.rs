@@ -46,6 +46,8 @@ pub struct Clock {
     zone: TimeZone,
     first: Option<u64>,
     last: Option<u64>,
+    /// The last second that was written, and how.
+    second: Option<(u64, String)>,
 }
 
 impl Clock {
@@ -56,7 +58,7 @@ impl Clock {
 
     /// A clock in a given time zone.
     pub fn in_zone(style: TimeStyle, zone: TimeZone) -> Self {
-        Clock { style, zone, first: None, last: None }
+        Clock { style, zone, first: None, last: None, second: None }
     }
 
     /// Writes the time of the next event (nanoseconds since the Unix epoch), to the
@@ -70,17 +72,28 @@ impl Clock {
             TimeStyle::Epoch => write!(out, "{}.{micros:06}", time / NS),
             TimeStyle::Delta => since(last, time, out),
             TimeStyle::SinceFirst => since(first, time, out),
-            TimeStyle::Clock => {
-                clock(&self.zone.to_datetime(timestamp(time)), out)?;
-                write!(out, ".{micros:06}")
-            }
-            TimeStyle::Date => {
-                let t = self.zone.to_datetime(timestamp(time));
-                write!(out, "{:04}-{:02}-{:02} ", t.year(), t.month(), t.day())?;
-                clock(&t, out)?;
-                write!(out, ".{micros:06}")
+            TimeStyle::Clock | TimeStyle::Date => {
+                out.write_str(self.second(time)?)?;
+                let mut text = *b".000000";
+                digits(&mut text[1..], micros as u32);
+                out.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
+    }
+
+    /// The time up to its second; many events share one.
+    fn second(&mut self, time: u64) -> Result<&str, fmt::Error> {
+        let whole = time / NS;
+        if self.second.as_ref().is_none_or(|(second, _)| *second != whole) {
+            let t = self.zone.to_datetime(timestamp(time));
+            let mut text = String::new();
+            if self.style == TimeStyle::Date {
+                write!(text, "{:04}-{:02}-{:02} ", t.year(), t.month(), t.day())?;
+            }
+            clock(&t, &mut text)?;
+            self.second = Some((whole, text));
+        }
+        Ok(self.second.as_ref().map_or("", |(_, text)| text))
     }
 }
 
