@@ -206,6 +206,9 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn open_output(args: &OutputArgs) -> Result<Box<dyn output::Output>> {
     let Some(name) = &args.write else { return Ok(open_printing(args)) };
     let rotates = [args.file_size.is_some(), args.file_seconds.is_some()];
+    if args.json && !args.print {
+        Err(UsageError(format!("-w {name} prints nothing; --json goes with --print")))?;
+    }
     if name == "-" {
         let wrong = match () {
             _ if args.print => Some("-w -: stdout cannot take what --print prints as well"),

@@ -21,12 +21,13 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// What a run says; the file's folder is left out.
+/// What a run says, in JSON if it prints; the file's folder is left out.
 fn run(arguments: &[&str], stdin: Stdio) -> String {
+    let prints = !arguments.contains(&"-w") || arguments.contains(&"--print");
     let output = Command::new(env!("CARGO_BIN_EXE_sentby"))
         .arg("replay")
         .args(arguments)
-        .arg("--json")
+        .args(prints.then_some("--json"))
         .current_dir(folder())
         .stdin(stdin)
         .output()
@@ -178,7 +179,13 @@ fn what_cannot_be_written_is_one_line() {
     assert!(full.ends_with("exit: Some(1)\n"), "{full}");
     let missing = run(&["connections.pcap", "-w", "/nowhere/f"], Stdio::null());
     assert!(missing.starts_with("stderr: sentby: writing /nowhere/f: "), "{missing}");
-    for wrong in [&["-w", "-", "--print"][..], &["-w", "f", "-W", "3"], &["-w", "-", "-C", "1"]] {
+    let wrong = [
+        &["-w", "-", "--print"][..],
+        &["-w", "f", "-W", "3"],
+        &["-w", "-", "-C", "1"],
+        &["-w", "f", "--json"],
+    ];
+    for wrong in wrong {
         let said = run(&[&["connections.pcap"], wrong].concat(), Stdio::null());
         assert!(said.ends_with("exit: Some(2)\n"), "{wrong:?}: {said}");
     }

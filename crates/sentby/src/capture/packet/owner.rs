@@ -239,7 +239,7 @@ impl Owners {
         if local && flow.may_be_the_kernels() {
             // A socket that is known to ask does not answer.
             let ask = |inode: &u64| self.ids.peek(inode).is_some();
-            if self.sockets.raw(flow).iter().all(ask) {
+            if flow.reports_memberships() || self.sockets.raw(flow).iter().all(ask) {
                 return Known { evidence: Evidence::Kernel, holders: None, ..known };
             }
             // The kernel answers, or a process does in its place: nothing tells.

@@ -97,6 +97,13 @@ impl Flow {
         matches!(self.protocol, ICMP | ICMPV6) && !self.asks()
     }
 
+    /// Whether it tells which multicast groups this machine listens to (RFC 2710 section 3,
+    /// RFC 3810 section 5.2). The kernel does for every process that joins one, and does for
+    /// those that would do it themselves as well.
+    pub fn reports_memberships(&self) -> bool {
+        matches!((self.protocol, self.kind), (ICMPV6, 131 | 132 | 143))
+    }
+
     /// The flow of what answers it.
     pub fn reverse(&self) -> Flow {
         let (src, dst) = (self.dst, self.src);
@@ -264,6 +271,7 @@ mod tests {
         assert!(ask.asks() && !ask.may_be_the_kernels() && ask.sport == 0x1234);
         assert!(!answer.asks() && answer.may_be_the_kernels() && answer.sport == 0);
         assert!(!parse(UDP, 8).may_be_the_kernels());
+        assert!(!ask.reports_memberships() && !answer.reports_memberships());
         assert_eq!(ask.reverse().reverse(), ask);
     }
 }
