@@ -189,14 +189,38 @@ impl fmt::Display for Refusal {
 pub mod lack {
     /// Evidence `task`: who sends is looked up afterwards.
     pub const TASK: &str = "task";
+    /// Evidence `owner`: who sent what leaves in an interrupt is unknown.
+    pub const OWNER: &str = "owner";
     /// Packets of other network namespaces than sentby's own.
     pub const NETNS: &str = "netns";
     /// Senders that are gone at once: they are unknown.
     pub const BRIEF: &str = "brief";
+    /// The socket's inode, and with it evidence `procfs`.
+    pub const SOCKET: &str = "socket";
+    /// Whether several processes use the socket.
+    pub const SHARED: &str = "shared";
     /// The datagrams that a device cuts out of one send.
     pub const SEGMENTS: &str = "segments";
     /// Packets as a whole, where the device gets them in fragments.
     pub const FRAGMENTED: &str = "fragmented";
+    /// What TCP carries.
+    pub const TCP_PAYLOAD: &str = "tcp_payload";
+    /// What is behind the first 672 bytes of a send.
+    pub const BEYOND_672_BYTES: &str = "beyond_672_bytes";
+    /// What is sent out of files.
+    pub const SENDFILE: &str = "sendfile";
+    /// Data in a SYN.
+    pub const FAST_OPEN: &str = "fast_open";
+    /// Senders through AF_PACKET.
+    pub const PACKET_SOCKET: &str = "packet_socket";
+    /// How the opening of a connection ends.
+    pub const OUTCOME: &str = "outcome";
+    /// The names of destinations that DNS answers tell.
+    pub const DNS_NAMES: &str = "dns_names";
+    /// The interface.
+    pub const IFACE: &str = "iface";
+    /// The packet's length.
+    pub const LEN: &str = "len";
 }
 
 /// One hook, judged by the facts alone.

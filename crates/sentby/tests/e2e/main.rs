@@ -227,7 +227,7 @@ fn only() -> Result<Option<Vec<String>>> {
 }
 
 /// What every kernel has to show, also when cases are spread.
-const EVERYWHERE: [&str; 10] = [
+const EVERYWHERE: [&str; 11] = [
     "ping_v4",
     "ping_v6",
     "ping_started_before",
@@ -238,6 +238,7 @@ const EVERYWHERE: [&str; 10] = [
     "forwarded_under_load",
     "port_unreachable",
     "flood",
+    "kprobe_events_coverage",
 ];
 
 /// When cases are spread, every third one has its turn in a guest.

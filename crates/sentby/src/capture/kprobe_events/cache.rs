@@ -22,26 +22,28 @@ const LAYOUT_MAX: u64 = 64 << 10;
 /// Most bytes of the kernel's notes.
 const NOTES_MAX: u64 = 64 << 10;
 
-/// The layout: the one given, or the one kept, or a new one.
-pub fn layout(tracefs: &Tracefs, given: Option<&Path>) -> Result<Layout> {
+/// The layout: the one given, or the one kept, or a new one; and why a new one has no places
+/// of what TCP carries.
+pub fn layout(tracefs: &Tracefs, given: Option<&Path>) -> Result<(Layout, Option<String>)> {
     if let Some(path) = given {
         let layout = read(path).with_context(|| format!("reading --offsets {}", path.display()))?;
         calibrate::verify(tracefs, &layout)
             .with_context(|| format!("--offsets {} is not for this kernel", path.display()))?;
-        return Ok(layout);
+        return Ok((layout, None));
     }
     let place = build_id().map(|id| Path::new(FOLDER).join(format!("{id}.offsets")));
     let kept = place.as_deref().filter(|p| is_private(p)).and_then(|p| read(p).ok());
     if let Some(layout) = kept.filter(|layout| calibrate::verify(tracefs, layout).is_ok()) {
-        return Ok(layout);
+        return Ok((layout, None));
     }
-    let layout = calibrate::calibrate(tracefs)
+    let (layout, lack) = calibrate::calibrate(tracefs)
         .context("finding this kernel's offsets (--offsets FILE tells them; nothing is guessed)")?;
-    if let Some(place) = place {
+    // Half a layout is looked for again: the reason may have been a moment's.
+    if let Some(place) = place.filter(|_| lack.is_none()) {
         // Without it the next start takes a moment longer.
         let _ = keep(&place, &layout);
     }
-    Ok(layout)
+    Ok((layout, lack))
 }
 
 fn read(path: &Path) -> Result<Layout> {

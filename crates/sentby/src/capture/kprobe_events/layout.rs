@@ -46,6 +46,7 @@ keys! {
     SADDR6 "tcp.saddr6" "there: the socket's own IPv6 address"
     PORTS "tcp.ports" "there: the peer's port (network byte order), and the own one (the machine's) behind it"
     NETNS "tcp.netns" "there: the inode of the socket's network namespace"
+    SEQ "tcp.seq" "there: the sequence number of the next byte that the socket takes"
     SIZE "tcp.size" "there: how many bytes are sent"
     IOVEC "tcp.iovec" "there: the address of the vectors of what is sent"
     UBUF "tcp.ubuf" "there, in the same place: the address of what is sent, where that is not a kernel's"

@@ -19,7 +19,7 @@ mod tasks;
 mod tracefs;
 
 use super::watch::Watch;
-use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
+use super::{Backend, HookCheck, Opened, Options, Refusal, Sender, lack};
 use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
@@ -53,16 +53,17 @@ fn interrupt(flags: u8) -> bool {
     flags & INTERRUPT != 0
 }
 
-/// What neither hook tells: who sent from an interrupt, whether a socket is shared, names
-/// of destinations.
-const LACK: [&str; 4] = ["owner", "procfs", "shared", "dst_name"];
+/// What neither hook tells.
+const LACK: [&str; 4] = [lack::OWNER, lack::SOCKET, lack::SHARED, lack::DNS_NAMES];
 
 /// Beside these, of packets.
-const PACKETS_LACK: [&str; 4] = ["tcp_payload", "packet_socket", "outcome", "udp_segment"];
+const PACKETS_LACK: [&str; 4] =
+    [lack::TCP_PAYLOAD, lack::PACKET_SOCKET, lack::OUTCOME, lack::SEGMENTS];
 
 /// Beside these, of what TCP carries: which way it goes, and what is behind the first
 /// bytes, or was sent by other functions.
-const SENDS_LACK: [&str; 5] = ["iface", "len", "beyond_672_bytes", "sendfile", "fast_open"];
+const SENDS_LACK: [&str; 5] =
+    [lack::IFACE, lack::LEN, lack::BEYOND_672_BYTES, lack::SENDFILE, lack::FAST_OPEN];
 
 /// The backend.
 pub struct KprobeEvents;
@@ -110,8 +111,8 @@ impl Backend for KprobeEvents {
             0 => {}
             n => notes.push(format!("removed {n} probes that a killed sentby had left")),
         }
-        let layout = cache::layout(&tracefs, options.offsets.as_deref())?;
-        let specs = specs(&layout, plan, &options.hooks)?;
+        let (layout, lack) = cache::layout(&tracefs, options.offsets.as_deref())?;
+        let specs = specs(&layout, lack.as_deref(), plan, &options.hooks)?;
         let packets = specs.iter().filter(|s| s.hook == PACKETS).count();
         if packets == 1 {
             notes.push("not seen here: IPv6 (this kernel has none, or none that was found)".into());
@@ -141,14 +142,17 @@ impl Backend for KprobeEvents {
 
 /// The probes for a plan, each at the one hook that can; fails where that is not among
 /// those asked for, or the layout does not tell.
-fn specs(layout: &Layout, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
+fn specs(layout: &Layout, lack: Option<&str>, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
     let may = |hook: &str| hooks.is_empty() || hooks.iter().any(|h| h == hook);
     let sends = if plan.streams.is_empty() { Vec::new() } else { sends::specs(layout) };
     let packets = probes::packets(layout, plan);
     let (no_packets, no_sends) = (packets.is_empty(), sends.is_empty());
     if !plan.streams.is_empty() && (no_sends || !may(SENDS)) {
-        let why =
-            if no_sends { "it is not usable here" } else { "it is not among those asked for" };
+        let why = match (lack, no_sends) {
+            (Some(lack), _) => format!("its offsets were not found: {lack}"),
+            (None, true) => "the offsets given do not tell where it is".to_owned(),
+            (None, false) => "it is not among those asked for".to_owned(),
+        };
         bail!("what TCP carries is read by the hook {SENDS} alone, and {why}");
     }
     if !plan.ip_protocols.is_empty() && no_packets {

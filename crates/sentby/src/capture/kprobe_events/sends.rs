@@ -1,7 +1,8 @@
 //! What TCP carries, as it is sent: its probes, and its records as packets.
 //!
 //! A send is no packet: the headers of the one that it is made into say what is known,
-//! and count the bytes of the socket. Nothing is retransmitted here.
+//! with the socket's own sequence number. What a socket did not take is offered again, with
+//! the number that it had.
 
 use super::decode::number;
 use super::layout::{Layout, key};
@@ -58,6 +59,7 @@ fn arguments(layout: &Layout, data: &Path, vectors: Option<&Path>) -> Option<Str
     }
     field("place", layout.get(key::IOVEC)?, "u64");
     field("size", layout.get(key::SIZE)?, "u64");
+    field("seq", layout.get(key::SEQ)?, "u32");
     field("sock", layout.get(key::SOCK)?, "u64");
     field("family", layout.get(key::FAMILY)?, "u16");
     field("dst", layout.get(key::ENDS4)?, "u32");
@@ -92,25 +94,25 @@ fn arguments(layout: &Layout, data: &Path, vectors: Option<&Path>) -> Option<Str
 pub struct Reading {
     data: usize,
     second: Option<usize>,
-    fields: [Option<Field>; 15],
+    fields: [Option<Field>; 16],
 }
 
 /// Fields of a send, in the order of [`Reading::fields`].
-const FIELDS: [&str; 15] = [
-    "place", "size", "sock", "family", "dst", "src", "dport", "sport", "dst0", "dst1", "src0",
-    "src1", "base", "len", "base1",
+const FIELDS: [&str; 16] = [
+    "place", "size", "seq", "sock", "family", "dst", "src", "dport", "sport", "dst0", "dst1",
+    "src0", "src1", "base", "len", "base1",
 ];
 
-/// How many bytes each socket has sent.
+/// Which sockets have sent before.
 pub struct Sockets {
     sent: Lru<u64, Sent>,
 }
 
-/// What one socket has sent.
+/// What one socket has sent last.
 struct Sent {
-    /// The number of the next byte.
-    next: u32,
-    /// Its ports when it did. With others it is another socket at the same address.
+    /// The number of its first byte: it does not go back.
+    seq: u32,
+    /// The socket's ports. With others it is another socket at the same address.
     ports: (u16, u16),
 }
 
@@ -120,13 +122,12 @@ impl Sockets {
         Sockets { sent: Lru::new(SOCKETS_MAX) }
     }
 
-    /// The number of the first of `size` bytes, and whether these are the first that are
-    /// known of the socket.
-    fn count(&mut self, socket: u64, ports: (u16, u16), size: u64) -> (u32, bool) {
-        let known = self.sent.get_mut(&socket).filter(|sent| sent.ports == ports);
-        let (from, fresh) = known.map_or((1, true), |sent| (sent.next, false));
-        self.sent.insert(socket, Sent { next: from.wrapping_add(size as u32), ports });
-        (from, fresh)
+    /// Whether these are the first bytes that are known of the socket.
+    fn is_fresh(&mut self, socket: u64, ports: (u16, u16), seq: u32) -> bool {
+        let goes_on = |sent: &Sent| sent.ports == ports && seq.wrapping_sub(sent.seq) as i32 >= 0;
+        let known = self.sent.get_mut(&socket).is_some_and(|sent| goes_on(sent));
+        self.sent.insert(socket, Sent { seq, ports });
+        !known
     }
 }
 
@@ -152,7 +153,8 @@ impl Reading {
         let dport = self.get(raw, "dport")? as u16;
         // The peer's is in network byte order as it stands.
         let ports = (self.get(raw, "sport")? as u16, u16::from_be(dport));
-        let (seq, fresh) = sockets.count(self.get(raw, "sock")?, ports, size);
+        let seq = self.get(raw, "seq")? as u32;
+        let fresh = sockets.is_fresh(self.get(raw, "sock")?, ports, seq);
         let bytes = self.bytes(raw, size)?;
         let (src, dst) = self.addresses(raw)?;
         let sent =
@@ -205,16 +207,19 @@ mod tests {
     use wire::Layer;
 
     #[test]
-    fn a_sockets_bytes_are_numbered_and_another_at_its_address_begins_anew() {
+    fn a_socket_goes_on_and_another_at_its_address_begins_anew() {
         let mut sockets = Sockets::new();
-        assert_eq!(sockets.count(0xff01, (40_000, 80), 100), (1, true));
-        assert_eq!(sockets.count(0xff01, (40_000, 80), 5), (101, false));
-        assert_eq!(sockets.count(0xff02, (40_001, 80), 5), (1, true));
-        assert_eq!(sockets.count(0xff01, (40_002, 80), 5), (1, true));
+        assert!(sockets.is_fresh(0xff01, (40_000, 80), 100));
+        assert!(!sockets.is_fresh(0xff01, (40_000, 80), 105));
+        assert!(!sockets.is_fresh(0xff01, (40_000, 80), 105), "nothing of it was taken");
+        assert!(sockets.is_fresh(0xff02, (40_001, 80), 5));
+        assert!(sockets.is_fresh(0xff01, (40_002, 80), 106));
+        assert!(sockets.is_fresh(0xff01, (40_002, 80), 7), "the same ports, another connection");
+        assert!(sockets.is_fresh(0xff03, (1, 2), u32::MAX) && !sockets.is_fresh(0xff03, (1, 2), 3));
     }
 
     /// A send of two vectors, in a record with its fields one after the other.
-    fn record(values: [u64; 15]) -> (Reading, Vec<u8>) {
+    fn record(values: [u64; 16]) -> (Reading, Vec<u8>) {
         let mut raw = values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
         let field = |n: usize| Field { name: FIELDS[n].into(), offset: n * 8, size: 8 };
         let fields = std::array::from_fn(|n| Some(field(n)));
@@ -225,22 +230,22 @@ mod tests {
         (Reading { data, second: Some(second), fields }, raw)
     }
 
-    fn values(base: u64) -> [u64; 15] {
+    fn values(base: u64, seq: u32) -> [u64; 16] {
         let (dst, src) = (u32::from_ne_bytes([192, 0, 2, 2]), u32::from_ne_bytes([192, 0, 2, 1]));
         let dport = u64::from(80u16.to_be());
         let ends = [libc::AF_INET as u64, dst.into(), src.into(), dport, 40000];
-        let mut all = [0; 15];
-        all[..3].copy_from_slice(&[KERNEL, 7, 99]);
-        all[3..8].copy_from_slice(&ends);
-        all[12..].copy_from_slice(&[base, 4, 0x7000]);
+        let mut all = [0; 16];
+        all[..4].copy_from_slice(&[KERNEL, 7, seq.into(), 99]);
+        all[4..9].copy_from_slice(&ends);
+        all[13..].copy_from_slice(&[base, 4, 0x7000]);
         all
     }
 
     #[test]
     fn a_send_is_made_into_segments_one_after_the_other() {
-        let (reading, raw) = record(values(0x7000));
         let mut sockets = Sockets::new();
-        for (seq, first) in [(1, true), (8, false)] {
+        for (seq, first) in [(u32::MAX, true), (6, false)] {
+            let (reading, raw) = record(values(0x7000, seq));
             let (bytes, fresh) = reading.packet(&raw, &mut sockets).unwrap();
             assert_eq!(fresh, first);
             let packet = wire::packet::parse(Layer::Ip, &bytes).unwrap();
@@ -253,9 +258,9 @@ mod tests {
 
     #[test]
     fn pages_of_the_kernel_are_not_taken_for_what_is_sent() {
-        let (reading, raw) = record(values(KERNEL + 8));
+        let (reading, raw) = record(values(KERNEL + 8, 1));
         assert_eq!(reading.packet(&raw, &mut Sockets::new()), None);
-        let (reading, raw) = record(values(0x7000));
+        let (reading, raw) = record(values(0x7000, 1));
         for cut in 0..raw.len() {
             assert_eq!(reading.packet(&raw[..cut], &mut Sockets::new()), None, "{cut}");
         }

@@ -18,7 +18,7 @@ mod source;
 
 use super::select::Selector;
 use super::watch::Watch;
-use super::{Backend, HookCheck, Opened, Options, Refusal, Sender};
+use super::{Backend, HookCheck, Opened, Options, Refusal, Sender, lack};
 use crate::host::Host;
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
@@ -45,7 +45,7 @@ const FIRST: (u32, u32) = (4, 4);
 const SEES: [Sender; 3] = [Sender::Process, Sender::Kernel, Sender::Forwarded];
 
 /// What it cannot tell.
-const LACKS: [&str; 4] = ["owner", "shared", "dst_name", "outcome"];
+const LACKS: [&str; 4] = [lack::OWNER, lack::SHARED, lack::DNS_NAMES, lack::OUTCOME];
 
 /// The SystemTap backend.
 pub struct SystemTap;

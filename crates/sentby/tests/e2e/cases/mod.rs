@@ -5,6 +5,7 @@ mod bystander;
 mod clients;
 mod connect;
 mod container;
+mod coverage;
 mod dns_clients;
 mod errors;
 mod field_filters;
@@ -48,6 +49,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         tls_clients::CASES,
         dns_clients::CASES,
         container::CASES,
+        coverage::CASES,
         filters::CASES,
         field_filters::CASES,
         go_programs::CASES,

@@ -16,19 +16,21 @@ use room::Room;
 use shot::Gun;
 use std::thread;
 
-/// Finds the layout of this kernel. Takes some tens of milliseconds.
-pub fn calibrate(tracefs: &Tracefs) -> Result<Layout> {
+/// Finds the layout of this kernel, and why it has no places of what TCP carries if it has
+/// none. Takes some tens of milliseconds.
+pub fn calibrate(tracefs: &Tracefs) -> Result<(Layout, Option<String>)> {
     aside(tracefs, |gun| {
         let mut layout = Layout::default();
         let mut room = Room::new()?;
         let netns = packet::find(gun, &mut room, &mut layout)?;
         // Without, what TCP carries is not read, and the rest is.
         let mut both = layout.clone();
-        if send::find(gun, &mut room, netns, &mut both).is_ok() {
+        let sends = send::find(gun, &mut room, netns, &mut both);
+        if sends.is_ok() {
             layout = both;
         }
         explains(gun, &layout).context("what was found does not explain all that is sent")?;
-        Ok(layout)
+        Ok((layout, sends.err().map(|e| format!("{e:#}"))))
     })
 }
 

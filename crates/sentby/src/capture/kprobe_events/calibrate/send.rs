@@ -36,6 +36,13 @@ const COMMON_WORDS: usize = 17;
 /// Words looked at behind a pointer for IPv6 addresses: Linux 3.10 has them there.
 const BEHIND: u16 = 20;
 
+/// Sizes of sends that are held back (MSG_MORE): of all that a socket counts only the
+/// number of the next byte grows by just these.
+const HELD: [usize; 4] = [11, 29, 5, 17];
+
+/// Bytes of `struct tcp_sock` that are looked at; 2.4 KB of it exist in Linux 6.12.
+const SOCK_BYTES: usize = 3 * PLACES_MAX * 8;
+
 /// The ways to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -81,6 +88,17 @@ impl Connection {
         self.server.read_exact(&mut [0; SENT]).context("receiving")
     }
 
+    /// Sends that the peer does not see before the last one.
+    fn hold(&mut self) -> Result<()> {
+        for size in HELD {
+            let sent = rustix::net::send(&self.client, &self.bytes[..size], SendFlags::MORE)?;
+            ensure!(sent == size, "sent {sent} bytes of {size}");
+        }
+        rustix::net::send(&self.client, &self.bytes[..1], SendFlags::empty())?;
+        let mut all = [0; SENT];
+        self.server.read_exact(&mut all[..HELD.iter().sum::<usize>() + 1]).context("receiving")
+    }
+
     /// What the first vector is, and how long.
     fn first(&self, way: Way) -> [u64; 2] {
         let len = if way == Way::Vectors { FIRST } else { SENT };
@@ -116,6 +134,7 @@ pub fn find(
     layout.set(key::ENDS4, argument(sock).then(0));
     layout.set(key::PORTS, argument(sock).then(12));
     layout.set(key::FAMILY, argument(sock).then(16));
+    layout.set(key::SEQ, seq(gun, &mut by, sock)?);
     layout.set(key::SIZE, size(gun, &mut by)?);
     if let Some((net, inode)) = netns {
         layout.set(key::NETNS, argument(sock).then(net).then(inode));
@@ -159,6 +178,45 @@ fn sock_words(by: &Connection) -> Result<[u64; 2]> {
     let ports = [dst.port().to_be_bytes(), src.port().to_ne_bytes()].concat();
     let family = (libc::AF_INET as u16).to_ne_bytes();
     Ok([native(&ends), native(&[&ports[..], &family, &[0; 2]].concat())])
+}
+
+/// Where the socket has the number of the next byte that it takes (`write_seq` of `struct
+/// tcp_sock`). Bytes that were offered say less: a socket may take a part of them.
+fn seq(gun: &mut Gun<'_>, by: &mut Connection, sock: u8) -> Result<Path> {
+    let mut found = Vec::new();
+    for from in (0..SOCK_BYTES).step_by(PLACES_MAX * 8) {
+        let at = |n: usize| argument(sock).then((from + n * 8) as u16);
+        let places: Vec<Path> = (0..PLACES_MAX).map(at).collect();
+        let hits = gun.shoot(FUNCTION_SEND, &places, || by.hold())?;
+        let count = hits.len();
+        ensure!(
+            count == HELD.len() + 1,
+            "{count} hits of {FUNCTION_SEND} for {} sends",
+            HELD.len() + 1
+        );
+        for (n, place) in places.iter().enumerate() {
+            for half in [0, 1] {
+                let number = |hit: &Hit| half_of(hit.words[n], half);
+                let grows = |(pair, size): (&[Hit], &usize)| {
+                    number(&pair[1]).wrapping_sub(number(&pair[0])) == *size as u32
+                };
+                if hits.windows(2).zip(&HELD).all(grows) {
+                    found.push(place.further(half * 4));
+                }
+            }
+        }
+    }
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => bail!("{} places of a socket count what it takes", found.len()),
+    }
+}
+
+/// The four bytes at 0 or at 4 of eight.
+fn half_of(word: u64, half: u16) -> u32 {
+    let bytes = word.to_ne_bytes();
+    let at = usize::from(half) * 4;
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The argument that is the number of bytes.
@@ -273,12 +331,14 @@ pub fn verify(gun: &mut Gun<'_>, room: &mut Room, layout: &Layout) -> Result<()>
         get(key::ENDS4)?,
         get(key::PORTS)?,
         get(key::FAMILY)?,
+        get(key::SEQ)?,
     ];
     places.extend(layout.get(key::NETNS).cloned());
     let data = places.len();
     places.extend((0..COMPARED).map(|n| vectors.then(0).then(n * 8)));
     places.extend((0..COMPARED).map(|n| vectors.then(n * 8)));
     let [ends, ports] = sock_words(&by)?;
+    let mut next = None;
     for way in WAYS {
         let hit = shoot(gun, &places, &mut by, way)?;
         let words = &hit.words;
@@ -287,7 +347,10 @@ pub fn verify(gun: &mut Gun<'_>, room: &mut Room, layout: &Layout) -> Result<()>
         ensure!(words[2] == ends, "other addresses");
         ensure!(words[3] & 0xffff_ffff == ports & 0xffff_ffff, "other ports");
         ensure!(words[4] & 0xffff == libc::AF_INET as u64, "another family");
-        ensure!(data == 5 || words[5] as u32 == room.inode, "another namespace");
+        let seq = words[5] as u32;
+        ensure!(next.is_none_or(|next| next == seq), "another sequence number");
+        next = Some(seq.wrapping_add(SENT as u32));
+        ensure!(data == 6 || words[6] as u32 == room.inode, "another namespace");
         let from = match is_pointer(words[0]) {
             true => data,
             false => data + usize::from(COMPARED),
