@@ -30,9 +30,15 @@ build: ## The program, static: target/*/release/sentby
 	@scripts/deps rust build
 	cargo build --release --locked
 
-install: ## Into PREFIX (/usr/local), below DESTDIR
+install: ## Program, man pages, completions: into PREFIX (/usr/local), below DESTDIR
 	@test -x "$(BIN)" || { echo "make build first" >&2; exit 1; }
 	install -D -m 0755 "$(BIN)" "$(DESTDIR)$(PREFIX)/bin/sentby"
+	"$(BIN)" generate man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	@for made in bash:bash-completion/completions/sentby zsh:zsh/site-functions/_sentby \
+		fish:fish/vendor_completions.d/sentby.fish; do \
+		to="$(DESTDIR)$(PREFIX)/share/$${made#*:}"; echo "$$to"; \
+		install -d "$${to%/*}" && "$(BIN)" generate completions "$${made%%:*}" >"$$to" || exit; \
+	done
 
 test: ## Everything: lint, unit, e2e, guests
 	@scripts/deps rust build lint test vm

@@ -5,6 +5,7 @@ use libbpf_cargo::SkeletonBuilder;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const FOLDER: &str = "src/capture/ebpf/bpf";
 const SEARCH_TREE: &str = "build/search_tree.c";
@@ -25,7 +26,29 @@ fn main() -> anyhow::Result<()> {
         .clang_args(args)
         .build_and_generate(&out)?;
     println!("cargo:rerun-if-changed={FOLDER}");
+    println!("cargo:rustc-env=SENTBY_VERSION={}", version()?);
     complete_libelf()
+}
+
+/// The version, and the commit where one is known: from SENTBY_COMMIT, or git.
+fn version() -> anyhow::Result<String> {
+    println!("cargo:rerun-if-env-changed=SENTBY_COMMIT");
+    let number = env::var("CARGO_PKG_VERSION")?;
+    let commit = env::var("SENTBY_COMMIT").ok().or_else(git_commit);
+    Ok(commit.map_or(number.clone(), |commit| format!("{number} ({commit})")))
+}
+
+fn git_commit() -> Option<String> {
+    let git = |words: &[&str]| {
+        let output =
+            Command::new("git").args(words).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    // It grows with each commit; not where an archive lies inside of another repository.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    println!("cargo:rerun-if-changed={log}");
+    git(&["ls-files", "--error-unmatch", "build.rs"])?;
+    git(&["rev-parse", "--short=9", "HEAD"])
 }
 
 /// Links what libelf.a refers to and has not: which that is depends on its version,

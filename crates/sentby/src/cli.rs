@@ -3,6 +3,7 @@
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
 use crate::filter::{FieldArg, FilterArgs};
+use crate::generate::Generate;
 use crate::output::TimeStyle;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -27,6 +28,8 @@ pub enum Task {
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
     SystemTap(SystemTapTask),
+    /// Make man pages or completions.
+    Generate(Generate),
     /// Wait to become the traced command (launch.rs).
     Launch(Vec<OsString>),
 }
@@ -246,7 +249,7 @@ impl OutputArgs {
 /// The whole grammar; also the source of man pages and completions.
 pub fn command() -> Command {
     let mut command = Command::new("sentby")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(env!("SENTBY_VERSION"))
         .about("Names the process behind every network request this machine sends")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -259,6 +262,10 @@ pub fn command() -> Command {
     let systemtap = SystemTapTask::augment_subcommands(Command::new("systemtap"))
         .about("The systemtap backend's script, and modules of it")
         .subcommand_required(true);
+    let generate = Generate::augment_subcommands(Command::new("generate"))
+        .about("Man pages and completions, for packages")
+        .subcommand_required(true)
+        .hide(true);
     let launch = Command::new("__launch")
         .hide(true)
         .arg(clap::arg!(<COMMAND> ...).last(true).value_parser(clap::value_parser!(OsString)));
@@ -270,6 +277,7 @@ pub fn command() -> Command {
         .subcommand(with_protocols(replay, "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
+        .subcommand(generate)
         .subcommand(launch)
 }
 
@@ -384,6 +392,7 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
     match name {
         "doctor" => Ok(Task::Doctor(DoctorArgs::from_arg_matches(matches)?)),
         "systemtap" => Ok(Task::SystemTap(SystemTapTask::from_arg_matches(matches)?)),
+        "generate" => Ok(Task::Generate(Generate::from_arg_matches(matches)?)),
         "__launch" => {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))

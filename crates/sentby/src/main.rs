@@ -11,6 +11,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod flows;
+mod generate;
 mod host;
 mod launch;
 mod ledger;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
+        cli::Task::Generate(what) => generate::run(&what),
         cli::Task::Launch(words) => {
             return ExitCode::from(launch::become_command(&words) as u8);
         }
