@@ -241,9 +241,12 @@ const EVERYWHERE: [&str; 11] = [
     "kprobe_events_coverage",
 ];
 
-/// When cases are spread, every third one has its turn in a guest.
+/// Guests that cases are spread over: each has its turn in one of them.
+const KERNELS: usize = 4;
+
+/// When cases are spread, every fourth one has its turn in a guest.
 fn has_turn(case: &Case, turn: usize) -> bool {
-    turn.is_multiple_of(3) || EVERYWHERE.contains(&case.name)
+    turn.is_multiple_of(KERNELS) || EVERYWHERE.contains(&case.name)
 }
 
 /// The one hook a case runs with when cases are spread: its turn among those that want
@@ -253,8 +256,8 @@ fn spread_over<'a>(env: &Env, case: &Case, hooks: &'a [Hook], turn: usize) -> Op
     let able =
         |h: &&Hook| wants(env, case, h) && case.sees.iter().all(|what| h.sees(&env.doctor, what));
     let able: Vec<&Hook> = hooks.iter().filter(able).collect();
-    // Cases take turns three guests apart: step the hook by whole rounds.
-    let turn = turn.div_ceil(3);
+    // Cases take turns four guests apart: step the hook by whole rounds.
+    let turn = turn.div_ceil(KERNELS);
     match able.is_empty() {
         // Nobody can: the first says so.
         true => hooks.iter().find(|h| wants(env, case, h)),
