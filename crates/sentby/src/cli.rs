@@ -23,6 +23,8 @@ pub enum Task {
     Trace(Vec<Asked>, Box<TraceArgs>),
     /// Read a capture file.
     Replay(Vec<Asked>, Box<ReplayArgs>),
+    /// Make a page of a capture file.
+    Report(Vec<Asked>, Box<ReportArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
@@ -74,6 +76,36 @@ pub struct ReplayArgs {
     /// Do not look at DNS answers for the names of destinations
     #[arg(long, help_heading = "Capture")]
     pub no_names: bool,
+}
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
+    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What to report on: pcap or pcapng, of whatever program; `-` reads stdin
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub from: PathBuf,
+
+    /// The page, e.g. report.html; only its owner may read it
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub output: PathBuf,
+
+    /// Do not look at DNS answers for the names of destinations
+    #[arg(long, help_heading = "Report")]
+    pub no_names: bool,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, help_heading = "Report")]
+    pub quiet: bool,
 }
 
 /// How events are shown, and how many.
@@ -265,9 +297,13 @@ pub fn command() -> Command {
     let replay = ReplayArgs::augment_args(Command::new("replay"))
         .about("What a capture file holds (pcap, pcapng), as if it were sent now")
         .long_about(None);
+    let report = ReportArgs::augment_args(Command::new("report"))
+        .about("A page (HTML, one file) about what a capture file holds: who sent what, when, where to")
+        .long_about(None);
     command
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
+        .subcommand(with_protocols(report, "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(launch)
@@ -396,6 +432,15 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Replay(asked, Box::new(args)))
+        }
+        "report" => {
+            let mut args = ReportArgs::from_arg_matches(matches)?;
+            let (more, expression) = split(&args.words);
+            let first = if more.is_empty() { "all" } else { "" };
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
+            args.filter.fields = field_args(&asked, matches);
+            Ok(Task::Report(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
