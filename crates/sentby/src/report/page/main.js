@@ -62,9 +62,9 @@ const textOf = (value) => (value && typeof value === "object" ? Object.values(va
 const partText = (part) => cached(part, (p) => textOf(p).toLowerCase());
 const ownText = (event) => cached(event, (e) => textOf(e.slice(3)).toLowerCase());
 
-const senders = new Table(byId("senders"), { rows: HEAD.senders, columns: SENDER_COLUMNS, match: inText((r) => `${who(r)} ${textOf(r)}`), details: (r) => partyDetails(r, 0), sort: "n", ascending: false, label: "processes" });
-const destinations = new Table(byId("destinations"), { rows: HEAD.destinations, columns: DESTINATION_COLUMNS, match: inText(textOf), details: (r) => partyDetails(r, 1), sort: "n", ascending: false, label: "destinations" });
-const requests = new Table(byId("requests"), { rows: EVENTS, columns: REQUEST_COLUMNS, match: matchEvents, details: eventDetails, sort: "time", ascending: true, label: "requests" });
+const senders = new Table(byId("senders"), { rows: HEAD.senders, columns: SENDER_COLUMNS, match: inText((r) => `${who(r)} ${textOf(r)}`), details: (r) => partyDetails(r, 0), sort: "n", ascending: false, label: "processes", page: 20 });
+const destinations = new Table(byId("destinations"), { rows: HEAD.destinations, columns: DESTINATION_COLUMNS, match: inText(textOf), details: (r) => partyDetails(r, 1), sort: "n", ascending: false, label: "destinations", page: 20 });
+const requests = new Table(byId("requests"), { rows: EVENTS, columns: REQUEST_COLUMNS, match: matchEvents, details: eventDetails, sort: "time", ascending: true, label: "requests", page: 50 });
 
 let release;
 const toRequests = () => { byId("requests").scrollIntoView(); byId("requests").focus({ preventScroll: true }); };
@@ -136,7 +136,9 @@ function everything() {
   [senders, destinations, requests].forEach((t) => t.draw());
 }
 
-byId("local-zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
+byId("local-zone").textContent = zone;
+document.querySelector(".zone").hidden = zone === "UTC";
 for (const radio of document.querySelectorAll("[name=zone]")) radio.addEventListener("change", () => { localTime = radio.value === "local"; everything(); });
 header();
 notices();

@@ -1,12 +1,10 @@
 // A table that sorts, searches and opens its rows, a page at a time.
 
-const PAGE = 50;
-
 class Table {
   // columns: {name, title, get(row) to sort by, show(row) a node or text, right}
   // match(words) makes the test of a row; details(row) what opens below it.
-  constructor(section, { rows, columns, match, details, sort, ascending, label }) {
-    Object.assign(this, { rows, columns, match, details, label });
+  constructor(section, { rows, columns, match, details, sort, ascending, label, page }) {
+    Object.assign(this, { rows, columns, match, details, label, rowsOfPage: page });
     this.sorted = { column: columns.find((c) => c.name === sort), ascending };
     this.filters = new Map();
     this.page = 0;
@@ -81,13 +79,13 @@ class Table {
   }
 
   draw() {
-    const from = this.page * PAGE;
-    const shown = this.found.slice(from, from + PAGE);
+    const from = this.page * this.rowsOfPage;
+    const shown = this.found.slice(from, from + this.rowsOfPage);
     const total = this.found.length;
     const of = total === this.rows.length ? "" : ` found, of ${number(this.rows.length)}`;
-    this.status.textContent = total > PAGE ? `${number(from + 1)}–${number(from + shown.length)} of ${number(total)}${of}` : `${number(total)}${of}`;
+    this.status.textContent = total > this.rowsOfPage ? `${number(from + 1)}–${number(from + shown.length)} of ${number(total)}${of}` : `${number(total)}${of}`;
     this.back.disabled = from === 0;
-    this.forth.disabled = from + PAGE >= total;
+    this.forth.disabled = from + this.rowsOfPage >= total;
     this.body.replaceChildren(...shown.flatMap((row) => this.row(row)));
     if (!total) this.body.append(el("tr", {}, el("td", { class: "none", colspan: this.columns.length }, "Nothing found.")));
   }
