@@ -1,22 +1,24 @@
 //! The command line. Protocols come from the registry: each is a subcommand.
 
+mod declared;
+mod values;
+
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
-use crate::filter::{FieldArg, FilterArgs};
+use crate::filter::FilterArgs;
 use crate::generate::Generate;
 use crate::output::TimeStyle;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
+use declared::{field_args, switched_on, with_protocols};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use wire::{FieldFilter, PROTOCOLS, Protocol, Switch, Switches};
+use values::{buffer_size, duration, file_size};
+use wire::{PROTOCOLS, Protocol};
 
 /// Default size of the buffer between kernel and user space, in bytes: some 13,000
 /// packets, 60 ms of a ping flood on a fast machine.
 const BUFFER_SIZE: &str = "4M";
-
-/// Smallest and largest buffer, in bytes.
-const BUFFER_SIZES: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 30;
 
 /// What was asked for.
 pub enum Task {
@@ -24,6 +26,8 @@ pub enum Task {
     Trace(Vec<Asked>, Box<TraceArgs>),
     /// Read a capture file.
     Replay(Vec<Asked>, Box<ReplayArgs>),
+    /// Make a page of a capture file.
+    Report(Vec<Asked>, Box<ReportArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
@@ -77,6 +81,36 @@ pub struct ReplayArgs {
     /// Do not look at DNS answers for the names of destinations
     #[arg(long, help_heading = "Capture")]
     pub no_names: bool,
+}
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
+    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What to report on: pcap or pcapng, of whatever program; `-` reads stdin
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub from: PathBuf,
+
+    /// The page, e.g. report.html; only its owner may read it
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub output: PathBuf,
+
+    /// Do not look at DNS answers for the names of destinations
+    #[arg(long, help_heading = "Report")]
+    pub no_names: bool,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, help_heading = "Report")]
+    pub quiet: bool,
 }
 
 /// How events are shown, and how many.
@@ -272,9 +306,13 @@ pub fn command() -> Command {
     let replay = ReplayArgs::augment_args(Command::new("replay"))
         .about("What a capture file holds (pcap, pcapng), as if it were sent now")
         .long_about(None);
+    let report = ReportArgs::augment_args(Command::new("report"))
+        .about("A page (HTML, one file) about what a capture file holds: who sent what, when, where to")
+        .long_about(None);
     command
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
+        .subcommand(with_protocols(report, "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -285,98 +323,6 @@ fn trace(name: &'static str, about: &'static str) -> Command {
     // The derived arguments bring the about of their struct; ours comes after.
     let command = TraceArgs::augment_args(Command::new(name)).about(about).long_about(None);
     with_protocols(command, name)
-}
-
-/// Adds what the protocols declare. Help is about one of them, or with `all` about each.
-fn with_protocols(mut command: Command, name: &'static str) -> Command {
-    for (switch, owners) in switches() {
-        // Others can be named as well, so that all are taken; but help is about this one.
-        let own = name == "all" || owners.contains(&name);
-        let help = match owners.as_slice() {
-            [only] if *only == name => switch.doc.to_owned(),
-            _ => format!("{} ({})", switch.doc, owners.join(", ")),
-        };
-        command = command.arg(
-            Arg::new(switch.name)
-                .long(switch.name)
-                .action(ArgAction::SetTrue)
-                .hide(!own)
-                .help(help)
-                .help_heading("Protocols"),
-        );
-    }
-    for (option, owners) in filters() {
-        let own = owners.iter().any(|(owner, _)| name == "all" || *owner == name);
-        command = command.arg(
-            Arg::new(option)
-                .long(option)
-                .action(ArgAction::Append)
-                .hide(!own)
-                .value_name(owners[0].1.value)
-                .help(filter_help(name, &owners))
-                .help_heading("Fields (as above: often, and '!VALUE' excludes)"),
-        );
-    }
-    command
-}
-
-/// An option over fields and the protocols that have it, each with what it means there.
-type Filters = (&'static str, Vec<(&'static str, &'static FieldFilter)>);
-
-fn filters() -> Vec<Filters> {
-    let mut all: Vec<Filters> = Vec::new();
-    for protocol in PROTOCOLS {
-        for filter in protocol.filters() {
-            let own = (protocol.name(), filter);
-            match all.iter_mut().find(|(known, _)| *known == filter.name) {
-                Some((_, owners)) => owners.push(own),
-                None => all.push((filter.name, vec![own])),
-            }
-        }
-    }
-    all
-}
-
-/// What an option means to the protocol that the help is about; if that has none or
-/// help is about all, to every one.
-fn filter_help(name: &str, owners: &[(&str, &'static FieldFilter)]) -> String {
-    match owners.iter().find(|(owner, _)| *owner == name) {
-        Some((_, filter)) => filter.doc.to_owned(),
-        None => {
-            let each = owners.iter().map(|(owner, filter)| format!("{} ({owner})", filter.doc));
-            each.collect::<Vec<_>>().join("; ")
-        }
-    }
-}
-
-/// What was given to options over fields.
-fn field_args(asked: &[Asked], matches: &ArgMatches) -> Vec<FieldArg> {
-    let given = |(name, owners): Filters| {
-        let values: Vec<String> = matches.get_many(name)?.cloned().collect();
-        let has = |a: &&Asked| owners.iter().any(|(owner, _)| *owner == a.protocol.name());
-        Some(FieldArg { name, values, of: asked.iter().filter(has).copied().collect() })
-    };
-    filters().into_iter().filter_map(given).collect()
-}
-
-/// Every switch by name, with the protocols that have it.
-fn switches() -> Vec<(&'static Switch, Vec<&'static str>)> {
-    let mut all: Vec<(&'static Switch, Vec<&'static str>)> = Vec::new();
-    for protocol in PROTOCOLS {
-        for switch in protocol.switches() {
-            match all.iter_mut().find(|(known, _)| known.name == switch.name) {
-                Some((_, owners)) => owners.push(protocol.name()),
-                None => all.push((switch, vec![protocol.name()])),
-            }
-        }
-    }
-    all
-}
-
-fn switched_on(protocol: &dyn Protocol, matches: &ArgMatches) -> Switches {
-    let names = protocol.switches().iter().map(|s| s.name).enumerate();
-    let on = names.filter(|(_, name)| matches.get_flag(name));
-    on.fold(Switches::OFF, |on, (position, _)| on.with(position))
 }
 
 /// Reads the command line; prints help or a usage error and exits if there is no more to do.
@@ -405,6 +351,15 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             args.filter.expression = expression.to_vec();
             args.filter.fields = field_args(&asked, matches);
             Ok(Task::Replay(asked, Box::new(args)))
+        }
+        "report" => {
+            let mut args = ReportArgs::from_arg_matches(matches)?;
+            let (more, expression) = split(&args.words);
+            let first = if more.is_empty() { "all" } else { "" };
+            let asked = asked(first, more, matches);
+            args.filter.expression = expression.to_vec();
+            args.filter.fields = field_args(&asked, matches);
+            Ok(Task::Report(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
@@ -446,42 +401,6 @@ fn backend_names() -> Vec<&'static str> {
 
 fn hook_names() -> Vec<&'static str> {
     BACKENDS.iter().flat_map(|b| b.hooks()).collect()
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: Result<jiff::SignedDuration, _> = text.parse();
-    let duration = parsed.ok().and_then(|d| Duration::try_from(d).ok());
-    duration
-        .filter(|d| !d.is_zero())
-        .ok_or_else(|| "give a time such as 10s, 1m30s or 2h".to_owned())
-}
-
-/// A size as tcpdump's -C takes it.
-fn file_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match &text[digits.len()..] {
-        "" => 1_000_000,
-        "k" | "K" => 1 << 10,
-        "m" | "M" => 1 << 20,
-        "g" | "G" => 1 << 30,
-        _ => 0,
-    };
-    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    size.filter(|size| *size > 0)
-        .ok_or_else(|| "give a size in millions of bytes, or with k, m or g".to_owned())
-}
-
-fn buffer_size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" | "k" | "KiB" => 10,
-        "M" | "m" | "MiB" => 20,
-        "G" | "g" | "GiB" => 30,
-        _ => return Err("give bytes, or a number with K, M or G".to_owned()),
-    };
-    let size = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift));
-    size.filter(|s| BUFFER_SIZES.contains(s)).ok_or_else(|| "give 4K to 1G".to_owned())
 }
 
 #[cfg(test)]
@@ -544,20 +463,6 @@ mod tests {
     fn protocols_are_not_doubled() {
         assert_eq!(protocols("icmp", &["icmp".to_owned()]).len(), 1);
         assert_eq!(protocols("all", &[]).len(), PROTOCOLS.len());
-    }
-
-    #[test]
-    fn times_and_sizes_are_read_or_refused() {
-        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        for bad in ["", "10", "-3s", "0s", "later"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-        assert_eq!(buffer_size("4M"), Ok(4 << 20));
-        assert_eq!(buffer_size("65536"), Ok(65536));
-        for bad in ["", "M", "1T", "1", "99999999999999999999", "-1"] {
-            assert!(buffer_size(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -57,6 +57,27 @@ impl Evidence {
         }
     }
 
+    /// What it means, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Evidence::Task => "The packet was seen in the sending task itself.",
+            Evidence::Owner => {
+                "It was sent from an interrupt or a kernel thread; the process is the recorded \
+                 owner of the socket. Another process may share the socket."
+            }
+            Evidence::Procfs => {
+                "Found a moment later, by matching the socket to /proc. Where several processes \
+                 hold it, all are listed as candidates."
+            }
+            Evidence::Recorded => {
+                "A capture file of another program names the process and does not say why."
+            }
+            Evidence::Kernel => "No process sent it.",
+            Evidence::Forwarded => "It only passed through this machine.",
+            Evidence::Unknown => "Nobody can be named.",
+        }
+    }
+
     /// Whether events of this evidence name a process.
     pub fn names_a_process(self) -> bool {
         matches!(self, Evidence::Task | Evidence::Owner | Evidence::Procfs | Evidence::Recorded)

@@ -20,7 +20,9 @@ mod output;
 mod pipeline;
 mod plan;
 mod privileges;
+mod progress;
 mod replay;
+mod report;
 mod systemtap;
 mod trace;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let done = match cli::parse() {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
+        cli::Task::Report(protocols, args) => report::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Generate(what) => generate::run(&what),

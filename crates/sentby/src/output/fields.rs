@@ -107,7 +107,6 @@ pub struct Field {
     #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub kind: Kind,
     /// What it means, its unit, and where it comes from.
-    #[cfg_attr(not(test), expect(dead_code, reason = "docs/events.md is made of it"))]
     pub doc: &'static str,
     /// Its value in an event; `None` where it is unknown or does not apply.
     pub get: for<'e> fn(&'e Event<'_>) -> Option<Value<'e>>,

@@ -59,6 +59,11 @@ pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
+/// Appends an event as one object, without a newline.
+pub fn write_whole(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    write_event(event, line, None)
+}
+
 fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) -> io::Result<()> {
     for field in fields {
         if let Some(value) = (field.get)(event) {

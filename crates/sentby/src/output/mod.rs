@@ -1,7 +1,7 @@
 //! The outputs: one file each, one line each in [`OUTPUTS`].
 
 pub mod fields;
-mod json;
+pub mod json;
 mod kept;
 #[cfg(test)]
 mod page;

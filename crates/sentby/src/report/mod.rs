@@ -1,0 +1,112 @@
+//! `sentby report`: one page about what a capture file holds, to attach to an incident.
+//!
+//! An output like any other, of the same pipeline as `replay`: events go one way into a
+//! bounded [`aggregate`], and at the end that becomes a file, whole or not at all.
+
+mod aggregate;
+mod bins;
+mod encode;
+mod file;
+mod html;
+mod kept;
+mod parties;
+
+use crate::asked::Asked;
+use crate::capture::reader::Reader;
+use crate::capture::replay;
+use crate::cli::ReportArgs;
+use crate::enrich::Enricher;
+use crate::escape;
+use crate::filter::Filter;
+use crate::flows::Flows;
+use crate::ledger::Ledger;
+use crate::openings::Openings;
+use crate::pipeline::{Limits, Pipeline};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::{privileges, trace};
+use aggregate::Aggregate;
+use anyhow::Result;
+use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
+
+/// Reads a file to its end and makes a page of it.
+pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
+    let stop = trace::stopped_by_signals()?;
+    let filter = Filter::detached(&args.filter)?;
+    // Before anything is read: what is wrong with its name is said at once.
+    let file = file::Whole::create(&args.output)?;
+    let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
+    let protocols: Vec<_> = asked.iter().map(|a| a.protocol.name()).collect();
+    let (path, names) = (args.from.clone(), protocols.clone());
+    let reader =
+        Reader::spawn(move || replay::open(&path, &plan, names), privileges::drop_unneeded)?;
+    privileges::drop_unneeded();
+    let mut aggregate = Aggregate::new(protocols, Progress::new("events", args.quiet));
+    let (done, ledger, notes) = {
+        let mut pipeline = Pipeline {
+            asked,
+            flows: Flows::new(),
+            openings: Openings::new(),
+            enricher: Enricher::detached(),
+            filter,
+            output: Box::new(&mut aggregate),
+            ledger: Ledger::default(),
+            notes: Vec::new(),
+        };
+        let done = pipeline.run(&reader, &Limits { count: None, deadline: None, stop: &stop });
+        (done, std::mem::take(&mut pipeline.ledger), std::mem::take(&mut pipeline.notes))
+    };
+    aggregate.progress.finish();
+    aggregate.ledger = ledger;
+    // What was seen until something failed is worth a page, which says that it failed.
+    if aggregate.total.count == 0 && done.is_err() {
+        return done;
+    }
+    let failed = done.as_ref().err().map(|e| format!("{e:#}"));
+    let about = about(args, failed, notes);
+    let size = file.finish(|out| html::write(&about, &aggregate, out))?;
+    say(args, &aggregate, &about, size)?;
+    done
+}
+
+fn about(args: &ReportArgs, failed: Option<String>, notes: Vec<String>) -> html::About {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut command = String::from("sentby ");
+    let words = words.iter().map(|w| w.as_bytes());
+    escape::command_line(words, &mut command, escape::MAX_COMMAND_LINE);
+    let fact = |path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(text.trim_end().to_owned())
+    };
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    html::About {
+        command,
+        source: args.from.display().to_string(),
+        host: fact("/proc/sys/kernel/hostname"),
+        kernel: fact("/proc/sys/kernel/osrelease"),
+        made: since.as_nanos() as u64,
+        failed,
+        notes,
+    }
+}
+
+fn say(args: &ReportArgs, all: &Aggregate, about: &html::About, size: u64) -> Result<()> {
+    if args.quiet {
+        return Ok(());
+    }
+    for note in &about.notes {
+        eprintln!("sentby: {note}");
+    }
+    let mut text = String::new();
+    all.ledger.write_text(false, &mut text)?;
+    eprint!("{text}");
+    let (kept, total) = (all.events.all().len(), all.total.count);
+    let here = match kept as u64 == total {
+        true => "all of them in full".to_owned(),
+        false => format!("{kept} of them in full"),
+    };
+    let name = args.output.display();
+    eprintln!("sentby: {name}: {total} events, {here}, {:.1} MB", size as f64 / 1e6);
+    Ok(())
+}
