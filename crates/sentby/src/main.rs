@@ -21,6 +21,7 @@ mod plan;
 mod privileges;
 mod replay;
 mod systemtap;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match cli::parse() {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
+        cli::Task::Top(protocols, args) => top::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Launch(words) => {

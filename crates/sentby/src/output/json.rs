@@ -99,6 +99,11 @@ impl Kept {
 static RUNS: LazyLock<Vec<&[Field]>> =
     LazyLock::new(|| FIELDS.chunk_by(|a, b| a.steady == b.steady).collect());
 
+/// Appends an event as one object, as the output would print it, without a newline.
+pub fn write_object(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    write_event(event, line, None)
+}
+
 /// Appends an event as one object without the protocol's own.
 pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     let mut object = Object::open(line);

@@ -9,7 +9,9 @@ mod rotation;
 mod text;
 mod time;
 
+pub use json::write_object;
 pub use rotation::Rotation;
+pub use time::rfc3339;
 
 use crate::event::Event;
 use crate::ledger::Ledger;
