@@ -68,7 +68,7 @@ const DESTINATION: &[Column] = &[
     column(What::Rate, "RATE/s", 6, 0),
     column(What::Total, "TOTAL", 6, 0),
     column(What::Bytes, "BYTES", 6, 60),
-    column(What::Last, "LAST", 4, 44),
+    column(What::Last, "LAST", 4, 40),
     column(What::Minute, "MINUTE", 10, 60),
     column(What::Tags, "PROTOCOLS", 12, 76),
     column(What::More, "ADDRESS", 21, 0),
@@ -80,7 +80,7 @@ const PROTOCOL: &[Column] = &[
     column(What::Rate, "RATE/s", 6, 0),
     column(What::Total, "TOTAL", 6, 0),
     column(What::Bytes, "BYTES", 6, 36),
-    column(What::Last, "LAST", 4, 44),
+    column(What::Last, "LAST", 4, 40),
     column(What::Minute, "MINUTE", 20, 60),
     column(What::More, "WHAT", 0, 70),
 ];

@@ -1,6 +1,6 @@
 //! One event in full: every field that `--json` prints, under the same names.
 
-use super::draw::{Scene, put};
+use super::draw::{Scene, put, put_right};
 use super::model::Kept;
 use super::state::State;
 use super::table::FIRST_ROW;
@@ -118,6 +118,12 @@ pub fn draw(kept: &Kept, state: &mut State, scene: &Scene, buffer: &mut Buffer) 
     state.scroll = state.scroll.min(state.lines.saturating_sub(state.room));
     let head = format!("{}  {} > {}", kept.protocol, kept.sender, kept.destination);
     put(buffer, (0, 2), &head, width, scene.theme.bold());
+    if state.lines > state.room {
+        let last = (state.scroll + state.room).min(state.lines);
+        let place = format!("  lines {}-{last} of {}", state.scroll + 1, state.lines);
+        let room = (text::width(&place) as u16).min(width);
+        put_right(buffer, (width - room, 2), &place, room, scene.theme.key());
+    }
     let shown = lines.iter().skip(state.scroll).take(state.room);
     for (line, (name, value)) in shown.enumerate() {
         let y = FIRST_ROW + line as u16;

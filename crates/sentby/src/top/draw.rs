@@ -287,8 +287,10 @@ mod tests {
         let buffer = screen(&model(&[evil]), (120, 24), &scene(true, true), &[]);
         for (column, at, own) in super::super::columns::placed(View::Process, 120) {
             if is_right(column.what) {
-                let text = |b: &Buffer| (at..at + own).map(|x| b[(x, 3)].symbol().to_owned());
-                assert!(text(&buffer).eq(text(&plain)), "{}", column.title);
+                let text = |b: &Buffer| -> Vec<String> {
+                    (at..at + own).map(|x| b[(x, 3)].symbol().to_owned()).collect()
+                };
+                assert!(text(&buffer) == text(&plain), "{}", column.title);
             }
         }
     }

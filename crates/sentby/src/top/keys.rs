@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_mouse_sorts_selects_and_enters() {
         let (mut state, model) = started();
-        let mut at = |state: &mut State, x, y| {
+        let at = |state: &mut State, x, y| {
             click(state, &model, (x, y), 80);
             state.arrange();
         };

@@ -12,6 +12,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use signal_hook::consts::SIGSTOP;
+use signal_hook::low_level;
 use std::io::{self, Stdout};
 use std::panic;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -58,8 +60,9 @@ impl Screen {
     /// Lets the shell have the terminal, and takes it again when it lets us go on.
     pub fn suspend(&mut self) -> Result<()> {
         give_back();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
-            .context("stopping")?;
+        // To this thread: sent to the process, another may take it, and this one would run on
+        // for a moment.
+        low_level::raise(SIGSTOP).context("stopping")?;
         take().context("taking the terminal again")?;
         self.terminal.clear().context("clearing the terminal")
     }

@@ -77,27 +77,30 @@ pub fn fit(text: &str, room: usize) -> String {
     out
 }
 
-/// A text in lines of at most this width. Where a line ends at a space, none is lost.
+/// A text in lines of at most this width; a line ends at a space where one is near.
 pub fn wrap(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for c in text.chars() {
-        let wide = c.width().unwrap_or(0);
-        if used + wide > room.max(2) {
-            lines.push(String::new());
-            used = 0;
-        }
-        used += wide;
-        if let Some(line) = lines.last_mut() {
-            line.push(c);
-        }
+    let room = room.max(2);
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while width(rest) > room {
+        let mut used = 0;
+        let over = rest.char_indices().find(|(_, c)| {
+            used += c.width().unwrap_or(0);
+            used > room
+        });
+        let over = over.map_or(rest.len(), |(at, _)| at);
+        let space = rest[..over].rfind(' ').map(|at| at + 1);
+        let end = space.filter(|at| *at > over / 2).unwrap_or(over);
+        lines.push(rest[..end].to_owned());
+        rest = &rest[end..];
     }
+    lines.push(rest.to_owned());
     lines
 }
 
 /// A number in at most five characters: `12345`, `1.2M`, `34G`.
 pub fn short(n: u64) -> String {
-    const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
+    const UNITS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
     if n < 100_000 {
         return n.to_string();
     }
@@ -174,6 +177,7 @@ mod tests {
         assert!((0..30).all(|room| width(&fit(&text, room)) <= room));
         assert!(fit("漢字漢字", 4).ends_with('…'));
         assert_eq!(wrap("漢字漢", 4), ["漢字", "漢"]);
+        assert_eq!(wrap("one two three", 8), ["one two ", "three"]);
         assert_eq!(command(b"a\0b c\0\x1b", false), "a 'b c' $'\\x1b'");
     }
 
