@@ -28,6 +28,8 @@ pub enum Task {
     Replay(Vec<Asked>, Box<ReplayArgs>),
     /// Make a page of a capture file.
     Report(Vec<Asked>, Box<ReportArgs>),
+    /// Show it live, in the terminal.
+    Top(Vec<Asked>, Box<TopArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
@@ -58,6 +60,18 @@ pub struct TraceArgs {
 
     #[command(flatten)]
     pub capture: CaptureArgs,
+}
+
+/// Options of `top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Show a capture file (pcap, pcapng) instead, by its own time
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all =
+          ["backend", "hooks", "btf", "module", "offsets", "buffer_size", "perf_buffer"])]
+    pub from: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// Options of `replay`.
@@ -309,8 +323,12 @@ pub fn command() -> Command {
     let report = ReportArgs::augment_args(Command::new("report"))
         .about("A page (HTML, one file) about what a capture file holds: who sent what, when, where to")
         .long_about(None);
+    let top = TopArgs::augment_args(Command::new("top"))
+        .about("Who sends what, live in the terminal (docs/top.md)")
+        .long_about(None);
     command
         .subcommand(trace("all", "Everything above at once"))
+        .subcommand(with_protocols(top, "all"))
         .subcommand(with_protocols(replay, "all"))
         .subcommand(with_protocols(report, "all"))
         .subcommand(doctor)
@@ -342,6 +360,15 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
         "__launch" => {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))
+        }
+        "top" => {
+            let mut args = TopArgs::from_arg_matches(matches)?;
+            let (more, expression) = split(&args.trace.words);
+            let first = if more.is_empty() { "all" } else { "" };
+            let asked = asked(first, more, matches);
+            args.trace.filter.expression = expression.to_vec();
+            args.trace.filter.fields = field_args(&asked, matches);
+            Ok(Task::Top(asked, Box::new(args)))
         }
         "replay" => {
             let mut args = ReplayArgs::from_arg_matches(matches)?;

@@ -24,6 +24,7 @@ mod progress;
 mod replay;
 mod report;
 mod systemtap;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Report(protocols, args) => report::run(protocols, &args),
+        cli::Task::Top(protocols, args) => top::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Generate(what) => generate::run(&what),

@@ -84,14 +84,29 @@ pub fn finish(
     reader: &Reader,
     stop: &AtomicBool,
 ) -> Result<()> {
+    let done = drive(args, pipeline, reader, stop);
+    tell(args, pipeline)?;
+    done
+}
+
+/// Runs a pipeline to its end.
+pub fn drive(
+    args: &OutputArgs,
+    pipeline: &mut Pipeline<'_>,
+    reader: &Reader,
+    stop: &AtomicBool,
+) -> Result<()> {
     let limits =
         Limits { count: args.count, deadline: args.duration.map(|d| Instant::now() + d), stop };
-    let done = pipeline.run(reader, &limits);
+    pipeline.run(reader, &limits)
+}
+
+/// Says what became of every capture.
+pub fn tell(args: &OutputArgs, pipeline: &Pipeline<'_>) -> Result<()> {
     for note in &pipeline.notes {
         say(args, format_args!("{note}"));
     }
-    close(args, &pipeline.ledger)?;
-    done
+    close(args, &pipeline.ledger)
 }
 
 /// The exit code of an error: 2 where the command line is to blame.
@@ -100,7 +115,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Opens the backend asked for, or the first that works.
-fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
+pub fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
     let mut host = Host::read();
     if let Some(module) = &args.module {
         host.systemtap.module = Some(module.clone());
@@ -240,17 +255,21 @@ fn stdout() -> Box<dyn Write> {
 }
 
 fn open_printing(args: &OutputArgs) -> Box<dyn output::Output> {
-    let color = match args.color {
+    let options = output::Options { time: args.time_style(), color: wants_color(args.color) };
+    let name = if args.json { "json" } else { "text" };
+    let entry = OUTPUTS.iter().find(|o| o.name == name).unwrap_or(&OUTPUTS[0]);
+    (entry.open)(options, stdout())
+}
+
+/// Whether stdout is to have colours.
+pub fn wants_color(color: Color) -> bool {
+    match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         }
-    };
-    let options = output::Options { time: args.time_style(), color };
-    let name = if args.json { "json" } else { "text" };
-    let entry = OUTPUTS.iter().find(|o| o.name == name).unwrap_or(&OUTPUTS[0]);
-    (entry.open)(options, stdout())
+    }
 }
 
 fn close(args: &OutputArgs, ledger: &Ledger) -> Result<()> {

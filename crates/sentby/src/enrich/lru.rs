@@ -104,6 +104,11 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         Some((key, self.remove(&key)?))
     }
 
+    /// Every entry, in no order, untouched.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.nodes.iter().map(|node| (&node.key, &node.value))
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.nodes.len()

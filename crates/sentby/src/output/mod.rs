@@ -11,6 +11,7 @@ mod text;
 mod time;
 
 pub use rotation::Rotation;
+pub use time::rfc3339;
 
 use crate::event::Event;
 use crate::ledger::Ledger;

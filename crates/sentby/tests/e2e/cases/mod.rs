@@ -27,6 +27,7 @@ mod shapes;
 mod sharing;
 mod text;
 mod tls_clients;
+mod top;
 mod written;
 
 use crate::ctx::Case;
@@ -55,6 +56,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         go_programs::CASES,
         hostile::CASES,
         text::CASES,
+        top::CASES,
         lifecycle::CASES,
         errors::CASES,
         written::CASES,
