@@ -90,6 +90,9 @@ fn grown(column: &Column, width: u16) -> u16 {
     match column.what {
         What::Minute if width >= 170 => 60,
         What::Minute if width >= 110 => 20,
+        // A command line says more than half a minute of bars.
+        What::Minute if width < 90 => column.width / 2 + 1,
+        What::Name if column.width > 0 && width < 90 => column.width.min(10),
         What::Name if column.width > 0 && width >= 110 => column.width.max(16),
         What::More if column.width > 0 && width >= 110 => 47,
         _ => column.width,
