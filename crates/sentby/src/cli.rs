@@ -8,6 +8,7 @@ use crate::capture::BACKENDS;
 use crate::filter::FilterArgs;
 use crate::generate::Generate;
 use crate::output::TimeStyle;
+use crate::report::ReportArgs;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
 use std::ffi::OsString;
@@ -95,36 +96,6 @@ pub struct ReplayArgs {
     /// Do not look at DNS answers for the names of destinations
     #[arg(long, help_heading = "Capture")]
     pub no_names: bool,
-}
-
-/// Options of `report`.
-#[derive(Args, Debug)]
-pub struct ReportArgs {
-    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
-    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
-    #[arg(value_name = "PROTOCOL | EXPRESSION")]
-    words: Vec<String>,
-
-    #[command(flatten)]
-    pub filter: FilterArgs,
-
-    /// What to report on: pcap or pcapng, of whatever program; `-` reads stdin
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
-          help_heading = "Report")]
-    pub from: PathBuf,
-
-    /// The page, e.g. report.html; only its owner may read it
-    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
-          help_heading = "Report")]
-    pub output: PathBuf,
-
-    /// Do not look at DNS answers for the names of destinations
-    #[arg(long, help_heading = "Report")]
-    pub no_names: bool,
-
-    /// Say nothing on stderr but errors
-    #[arg(short, long, help_heading = "Report")]
-    pub quiet: bool,
 }
 
 /// How events are shown, and how many.

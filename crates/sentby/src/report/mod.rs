@@ -4,6 +4,7 @@
 //! bounded [`aggregate`], and at the end that becomes a file, whole or not at all.
 
 mod aggregate;
+mod args;
 mod bins;
 mod encode;
 mod file;
@@ -11,10 +12,11 @@ mod html;
 mod kept;
 mod parties;
 
+pub use args::ReportArgs;
+
 use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::capture::replay;
-use crate::cli::ReportArgs;
 use crate::enrich::Enricher;
 use crate::escape;
 use crate::filter::Filter;

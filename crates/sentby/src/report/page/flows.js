@@ -47,7 +47,7 @@ function flows(figure, press) {
   const scale = Math.max(120, Math.max(...sides.map((s) => s.length)) * 16) / total;
   const height = Math.max(...sides.map((nodes) => place(nodes, scale)));
   const width = Math.max(320, figure.clientWidth);
-  const label = Math.min(320, width * 0.3);
+  const label = Math.min(250, width * 0.3);
   const xs = [label, width - label];
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": "Who sent to whom; arrow keys move, Enter shows the requests" });
   const order = (band) => sides[1].indexOf(band.b) * 100 + sides[0].indexOf(band.a);

@@ -11,33 +11,33 @@ const several = (row, what) => (row.level === "several" ? ` (${what})` : "");
 
 const SENDER_COLUMNS = [
   { name: "who", title: "Process", get: (r) => who(r).toLowerCase(), show: (r) => text(who(r) + several(r, "further ones")) },
-  { name: "pid", title: "pid", right: true, get: (r) => r.pid, show: (r) => r.pid === undefined ? "" : String(r.pid) },
+  { name: "pid", title: "pid", kind: "right", get: (r) => r.pid, show: (r) => r.pid === undefined ? "" : String(r.pid) },
   { name: "user", title: "User", get: (r) => r.user ?? r.uid, show: (r) => text(r.user ?? r.uid ?? "") },
   { name: "unit", title: "Unit or container", get: (r) => r.container ?? r.unit, show: (r) => text(r.container ? cut(r.container, 20) : r.unit ?? "") },
-  { name: "n", title: "Events", right: true, get: (r) => r.n, show: (r) => number(r.n) },
-  { name: "bytes", title: "Bytes", right: true, get: (r) => r.bytes, show: (r) => size(r.bytes) },
-  { name: "first", title: "First", get: (r) => r.first, show: (r) => brief(r.first) },
-  { name: "last", title: "Last", get: (r) => r.last, show: (r) => brief(r.last) },
+  { name: "n", title: "Events", kind: "right", get: (r) => r.n, show: (r) => number(r.n) },
+  { name: "bytes", title: "Bytes", kind: "right", get: (r) => r.bytes, show: (r) => size(r.bytes) },
+  { name: "first", kind: "time", title: "First", get: (r) => r.first, show: (r) => brief(r.first) },
+  { name: "last", kind: "time", title: "Last", get: (r) => r.last, show: (r) => brief(r.last) },
   { name: "command", title: "Command", get: (r) => r.cmdline?.join(" ") ?? r.exe, show: (r) => el("code", {}, text(cut(commandLine(r) || r.exe || "", 300))) },
 ];
 const DESTINATION_COLUMNS = [
   { name: "whom", title: "Destination", get: (r) => whom(r), show: (r) => text(whom(r) + several(r, "further ones")) },
   { name: "dst", title: "Address", get: (r) => r.dst, show: (r) => r.dst ?? "" },
   { name: "ports", title: "Ports", get: (r) => r.ports?.[0], show: (r) => cut(portsOf(r), 40) },
-  { name: "n", title: "Events", right: true, get: (r) => r.n, show: (r) => number(r.n) },
-  { name: "bytes", title: "Bytes", right: true, get: (r) => r.bytes, show: (r) => size(r.bytes) },
-  { name: "first", title: "First", get: (r) => r.first, show: (r) => brief(r.first) },
-  { name: "last", title: "Last", get: (r) => r.last, show: (r) => brief(r.last) },
+  { name: "n", title: "Events", kind: "right", get: (r) => r.n, show: (r) => number(r.n) },
+  { name: "bytes", title: "Bytes", kind: "right", get: (r) => r.bytes, show: (r) => size(r.bytes) },
+  { name: "first", kind: "time", title: "First", get: (r) => r.first, show: (r) => brief(r.first) },
+  { name: "last", kind: "time", title: "Last", get: (r) => r.last, show: (r) => brief(r.last) },
 ];
 const REQUEST_COLUMNS = [
-  { name: "time", title: "Time", get: (e) => own(e, "time"), show: (e) => brief(own(e, "time")) },
+  { name: "time", kind: "time", title: "Time", get: (e) => own(e, "time"), show: (e) => brief(own(e, "time")) },
   { name: "proto", title: "Protocol", get: (e) => senderOf(e).proto, show: (e) => tag(senderOf(e).proto) },
   { name: "who", title: "Process", get: (e) => who(senderOf(e)).toLowerCase(), show: (e) => text(who(senderOf(e))) },
-  { name: "pid", title: "pid", right: true, get: (e) => senderOf(e).pid, show: (e) => senderOf(e).pid === undefined ? "" : String(senderOf(e).pid) },
+  { name: "pid", title: "pid", kind: "right", get: (e) => senderOf(e).pid, show: (e) => senderOf(e).pid === undefined ? "" : String(senderOf(e).pid) },
   { name: "evidence", title: "Evidence", get: (e) => senderOf(e).evidence, show: (e) => senderOf(e).evidence },
   { name: "to", title: "To", get: (e) => whom(placeOf(e)), show: to },
   { name: "request", title: "Request", get: (e) => e[3], show: (e) => text(cut(e[3], 160)) },
-  { name: "len", title: "Bytes", right: true, get: (e) => own(e, "len"), show: (e) => number(own(e, "len")) },
+  { name: "len", title: "Bytes", kind: "right", get: (e) => own(e, "len"), show: (e) => number(own(e, "len")) },
 ];
 function to(event) {
   const place = placeOf(event);

@@ -1,7 +1,7 @@
 // A table that sorts, searches and opens its rows, a page at a time.
 
 class Table {
-  // columns: {name, title, get(row) to sort by, show(row) a node or text, right}
+  // columns: {name, title, get(row) to sort by, show(row) a node or text, kind "right" or "time"}
   // match(words) makes the test of a row; details(row) what opens below it.
   constructor(section, { rows, columns, match, details, sort, ascending, label, page }) {
     Object.assign(this, { rows, columns, match, details, label, rowsOfPage: page });
@@ -21,7 +21,7 @@ class Table {
     this.back = el("button", { type: "button", click: () => this.turn(-1), "aria-label": `Earlier ${this.label}` }, "←");
     this.forth = el("button", { type: "button", click: () => this.turn(1), "aria-label": `Further ${this.label}` }, "→");
     this.heads = this.columns.map((c) =>
-      el("th", { scope: "col", class: c.right && "right" }, el("button", { type: "button", click: () => this.sortBy(c) }, c.title)));
+      el("th", { scope: "col", class: c.kind }, el("button", { type: "button", click: () => this.sortBy(c) }, c.title)));
     this.body = el("tbody");
     section.append(
       el("div", { class: "controls" }, el("label", { for: id }, "Search"), this.input, this.chips, this.status, this.back, this.forth),
@@ -50,7 +50,7 @@ class Table {
 
   sortBy(column) {
     const same = this.sorted.column === column;
-    this.sorted = { column, ascending: same ? !this.sorted.ascending : !column.right };
+    this.sorted = { column, ascending: same ? !this.sorted.ascending : column.kind !== "right" };
     this.order();
   }
 
@@ -95,7 +95,7 @@ class Table {
     const more = el("button", { type: "button", class: "more", "aria-expanded": String(open) });
     const cells = this.columns.map((c, i) => {
       const shown = c.show(row) ?? "";
-      const td = el("td", { class: c.right && "right" });
+      const td = el("td", { class: c.kind });
       td.append(i ? shown : more);
       if (!i) more.append(shown);
       return td;

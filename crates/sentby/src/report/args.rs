@@ -1,0 +1,36 @@
+//! The command line of `sentby report`.
+
+use crate::filter::FilterArgs;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
+    /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
+    #[arg(value_name = "PROTOCOL | EXPRESSION")]
+    pub words: Vec<String>,
+
+    /// Which events.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What to report on: pcap or pcapng, of whatever program; `-` reads stdin
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub from: PathBuf,
+
+    /// The page, e.g. report.html; only its owner may read it
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = "Report")]
+    pub output: PathBuf,
+
+    /// Do not look at DNS answers for the names of destinations
+    #[arg(long, help_heading = "Report")]
+    pub no_names: bool,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, help_heading = "Report")]
+    pub quiet: bool,
+}
