@@ -240,7 +240,7 @@ time.sleep(7)
     for event in trace.events.iter().filter(|e| e.sport == Some(5354)) {
         let listed = event.candidates.iter().flatten().filter_map(|c| c["pid"].as_u64());
         let either = listed.collect::<BTreeSet<_>>() == [parent.into(), child.into()].into();
-        let right = match event.dns.name.as_deref() {
+        let right = match event.own["name"].as_str() {
             Some("p.test") => event.pid == Some(parent),
             Some("e.test") => event.pid.is_none() && either,
             _ => event.pid == Some(child),
