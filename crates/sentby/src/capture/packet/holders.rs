@@ -115,6 +115,13 @@ impl Search {
         read.ok().and_then(|len| inode(&target[..len])) == Some(holder.inode)
     }
 
+    /// The process or thread that started last (proc(5), loadavg): while it is the same one,
+    /// nobody has inherited anything.
+    pub fn newest(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.procfs.root().join("loadavg")).ok()?;
+        text.split_ascii_whitespace().last()?.parse().ok()
+    }
+
     fn pids(&self) -> impl Iterator<Item = u32> + use<> {
         let entries = fs::read_dir(self.procfs.root()).into_iter().flatten().flatten();
         entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
@@ -235,6 +242,19 @@ mod tests {
         assert_eq!(pids(&mut search, &[100]).0, [30, 40]);
         search.next = Instant::now() + YOUNG;
         assert_eq!(pids(&mut search, &[101]), (vec![30], true), "held something before");
+    }
+
+    #[test]
+    fn the_newest_process_is_told() {
+        let dir = machine();
+        let search = Search::new(Procfs::new(dir.path("")));
+        assert_eq!(search.newest(), None, "not known is not none");
+        dir.write("loadavg", b"0.20 0.18 0.12 1/80 11206\n");
+        assert_eq!(search.newest(), Some(11206));
+        let own = Search::new(Procfs::new("/proc"));
+        let before = own.newest();
+        std::thread::spawn(|| {}).join().unwrap();
+        assert!(before.is_some() && own.newest() != before);
     }
 
     #[test]

@@ -71,6 +71,8 @@ struct Known {
     verified: u64,
     /// No other fitted, at this time or later.
     looked: u64,
+    /// The process that had started last by then.
+    newest: Option<u32>,
     evidence: Evidence,
     how: How,
     inode: Option<u64>,
@@ -185,7 +187,10 @@ impl Owners {
             return false;
         }
         let alone = known.how == How::Bound || time - known.looked.min(time) < ALONE;
-        !known.found.is_empty() && alone && known.found.iter().all(|h| self.search.still(h))
+        // A child that started since has what its parent holds.
+        let childless = known.newest.is_some() && known.newest == self.search.newest();
+        let still = || known.found.iter().all(|h| self.search.still(h));
+        !known.found.is_empty() && alone && childless && still()
     }
 
     fn look_again(&mut self, former: Option<Known>, sight: &Sight, time: u64) -> Known {
@@ -222,11 +227,13 @@ impl Owners {
 
     fn look(&mut self, sight: &Sight) -> Known {
         let verified = now();
+        let newest = self.search.newest();
         let flow = &sight.flow;
         let local = self.local.has(flow.src);
         let mut known = Known {
             verified,
             looked: verified,
+            newest,
             evidence: Evidence::Unknown,
             how: How::Bound,
             inode: None,

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case("looked_up_by_its_own_id", by_its_own_id, &["ping"]),
     case("looked_up_gone", gone, &["ping"]),
     case("looked_up_shared_port", shared_port, &["python3"]),
+    case("looked_up_inherited", inherited, &["python3"]),
     case("looked_up_with_net_raw_only", with_net_raw_only, &["ping", "setpriv"]),
 ];
 
@@ -190,6 +191,61 @@ while True:
         ensure!(event.evidence == "procfs" && event.pid.is_none(), "{event:?}");
         let listed = event.candidates.iter().flatten().filter_map(|c| c["pid"].as_u64());
         ensure!(listed.collect::<BTreeSet<_>>() == pids, "{:?}, not {pids:?}", event.candidates);
+    }
+    Ok(())
+}
+
+/// A socket that a child inherits: its parent's, then of either, then of the child, whose
+/// parent is a zombie.
+fn inherited(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    let script = format!(
+        r#"
+import os, socket, time
+def send(s, name):
+    for _ in range(4):
+        query = bytes.fromhex("123401000001000000000000") + b"\x01" + name + b"\x04test\0\0\x01\0\x01"
+        s.sendto(query, ("{B4}", 53))
+        time.sleep(0.1)
+if os.fork() == 0:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("0.0.0.0", 5354))
+    time.sleep(0.5)
+    send(s, b"p")
+    ends, end = os.pipe()
+    if os.fork() == 0:
+        os.close(end)
+        time.sleep(0.5)
+        send(s, b"e")
+        os.read(ends, 1)
+        time.sleep(0.5)
+        send(s, b"c")
+        print("child", os.getpid(), flush=True)
+        os._exit(0)
+    print("parent", os.getpid(), flush=True)
+    time.sleep(3)
+    os._exit(0)
+time.sleep(7)
+"#
+    );
+    let mut tracer = ctx.tracing("dns").start()?;
+    let cmd = ctx.tool("python3")?.args(["-c", &script]).in_ns(&pair.a)?;
+    let done = cmd.spawn()?.wait_ok(ctx.secs(30))?;
+    tracer.await_events(12, ctx.secs(30), |e| e.sport == Some(5354))?;
+    let trace = tracer.stop()?;
+    let text = done.text();
+    let pid = |who: &str| text.lines().find_map(|l| l.strip_prefix(who)?.trim().parse().ok());
+    let (parent, child): (u32, u32) =
+        (pid("parent").context("parent")?, pid("child").context("child")?);
+    for event in trace.events.iter().filter(|e| e.sport == Some(5354)) {
+        let listed = event.candidates.iter().flatten().filter_map(|c| c["pid"].as_u64());
+        let either = listed.collect::<BTreeSet<_>>() == [parent.into(), child.into()].into();
+        let right = match event.own["name"].as_str() {
+            Some("p.test") => event.pid == Some(parent),
+            Some("e.test") => event.pid.is_none() && either,
+            _ => event.pid == Some(child),
+        };
+        ensure!(right, "parent {parent}, child {child}: {event:?}");
     }
     Ok(())
 }
