@@ -115,6 +115,9 @@ fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> 
         verifier_stats: output.verbose > 1,
     };
     let start = |backend: &'static dyn Backend| {
+        if let Some(what) = backend.slow(&host) {
+            say(output, format_args!("the {} backend: {what}", backend.name()));
+        }
         Reader::start(backend, &host, plan, &options, privileges::drop_unneeded)
     };
     if let Some(backend) = by_name(&args.backend) {

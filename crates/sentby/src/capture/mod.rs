@@ -45,6 +45,12 @@ pub trait Backend: Sync {
         false
     }
 
+    /// What opening it would do first that takes long; then it is not opened unannounced,
+    /// nor only to try it.
+    fn slow(&self, _host: &Host) -> Option<&'static str> {
+        None
+    }
+
     /// What the facts say about each of its hooks, for this plan. Pure.
     fn check(&self, host: &Host, plan: &Plan) -> Vec<HookCheck>;
 
@@ -197,6 +203,32 @@ pub mod lack {
     pub const SEGMENTS: &str = "segments";
     /// Packets as a whole, where the device gets them in fragments.
     pub const FRAGMENTED: &str = "fragmented";
+    /// Evidence `owner`: what leaves in an interrupt is unknown.
+    pub const OWNER: &str = "owner";
+    /// Whether a packet without a socket is the kernel's or came in by an interface: it is
+    /// unknown, and shown where either is asked for.
+    pub const FORWARDED: &str = "forwarded";
+    /// Whether a packet's socket is the kernel's own: ICMPv6 messages that keep neighbours
+    /// and groups are unknown, and shown where the kernel's are asked for.
+    pub const KERNEL_SOCKETS: &str = "kernel_sockets";
+    /// Which interface packets leave by.
+    pub const IFACE: &str = "iface";
+    /// How long packets are.
+    pub const LEN: &str = "len";
+    /// That other processes hold the socket as well.
+    pub const SHARED: &str = "shared";
+    /// The inode of the socket.
+    pub const SOCKET: &str = "socket";
+    /// Names of destinations by DNS answers.
+    pub const DST_NAME: &str = "dst_name";
+    /// How the opening of a connection ends.
+    pub const OUTCOME: &str = "outcome";
+    /// What a request says beyond the first 672 bytes of one send.
+    pub const BEYOND_672_BYTES: &str = "beyond_672_bytes";
+    /// What is sent by sendfile(2) and splice(2).
+    pub const SENDFILE: &str = "sendfile";
+    /// What is sent in a SYN (TCP Fast Open).
+    pub const FAST_OPEN: &str = "fast_open";
 }
 
 /// One hook, judged by the facts alone.

@@ -5,6 +5,7 @@ mod bystander;
 mod clients;
 mod connect;
 mod container;
+mod declared;
 mod dns_clients;
 mod errors;
 mod field_filters;
@@ -57,6 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         errors::CASES,
         written::CASES,
         leftovers::CASES,
+        declared::CASES,
         oneshot::CASES,
         bystander::CASES,
         flood::CASES,

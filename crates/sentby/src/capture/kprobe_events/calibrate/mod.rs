@@ -16,19 +16,29 @@ use room::Room;
 use shot::Gun;
 use std::thread;
 
+/// A layout that was found.
+pub struct Found {
+    /// The layout.
+    pub layout: Layout,
+    /// Why it does not tell where TCP has what is sent, where it does not.
+    pub no_sends: Option<String>,
+}
+
 /// Finds the layout of this kernel. Takes some tens of milliseconds.
-pub fn calibrate(tracefs: &Tracefs) -> Result<Layout> {
+pub fn calibrate(tracefs: &Tracefs) -> Result<Found> {
     aside(tracefs, |gun| {
         let mut layout = Layout::default();
         let mut room = Room::new()?;
         let netns = packet::find(gun, &mut room, &mut layout)?;
         // Without, what TCP carries is not read, and the rest is.
         let mut both = layout.clone();
-        if send::find(gun, &mut room, netns, &mut both).is_ok() {
+        let sends = send::find(gun, &mut room, netns, &mut both);
+        let no_sends = sends.err().map(|e| format!("{e:#}"));
+        if no_sends.is_none() {
             layout = both;
         }
         explains(gun, &layout).context("what was found does not explain all that is sent")?;
-        Ok(layout)
+        Ok(Found { layout, no_sends })
     })
 }
 
