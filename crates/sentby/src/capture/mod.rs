@@ -215,6 +215,8 @@ pub mod lack {
     pub const IFACE: &str = "iface";
     /// How long packets are.
     pub const LEN: &str = "len";
+    /// When a process started, to the nanosecond: it is told in ticks (10 ms).
+    pub const START_NS: &str = "start_ns";
     /// That other processes hold the socket as well.
     pub const SHARED: &str = "shared";
     /// The inode of the socket.
