@@ -152,6 +152,10 @@ impl Reading {
         let dport = self.get(raw, "dport")? as u16;
         // The peer's is in network byte order as it stands.
         let ports = (self.get(raw, "sport")? as u16, u16::from_be(dport));
+        // With Fast Open the call itself connects: the socket has no peer yet.
+        if dport == 0 {
+            return None;
+        }
         let (seq, fresh) = sockets.count(self.get(raw, "sock")?, ports, size);
         let bytes = self.bytes(raw, size)?;
         let (src, dst) = self.addresses(raw)?;
@@ -249,6 +253,14 @@ mod tests {
             assert_eq!((segment.payload, segment.len), (&b"aaaabbb"[..], Some(7)));
             assert_eq!(packet.dst.to_string(), "192.0.2.2");
         }
+    }
+
+    #[test]
+    fn a_socket_without_a_peer_has_no_packet() {
+        let mut all = values(0x7000);
+        all[6] = 0;
+        let (reading, raw) = record(all);
+        assert_eq!(reading.packet(&raw, &mut Sockets::new()), None);
     }
 
     #[test]
