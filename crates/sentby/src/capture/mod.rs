@@ -203,7 +203,7 @@ pub mod lack {
     pub const SEGMENTS: &str = "segments";
     /// Packets as a whole, where the device gets them in fragments.
     pub const FRAGMENTED: &str = "fragmented";
-    /// Evidence `owner`: what leaves in an interrupt is unknown.
+    /// Evidence `owner`, and with it `shared`: what leaves in an interrupt is unknown.
     pub const OWNER: &str = "owner";
     /// Whether a packet without a socket is the kernel's or came in by an interface: it is
     /// unknown, and shown where either is asked for.
@@ -217,8 +217,6 @@ pub mod lack {
     pub const LEN: &str = "len";
     /// When a process started, to the nanosecond: it is told in ticks (10 ms).
     pub const START_NS: &str = "start_ns";
-    /// That other processes hold the socket as well.
-    pub const SHARED: &str = "shared";
     /// The inode of the socket.
     pub const SOCKET: &str = "socket";
     /// Names of destinations by DNS answers.

@@ -54,7 +54,7 @@ fn interrupt(flags: u8) -> bool {
 }
 
 /// What neither hook tells.
-const LACKS: [&str; 5] = [lack::OWNER, lack::SHARED, lack::SOCKET, lack::START_NS, lack::DST_NAME];
+const LACKS: [&str; 4] = [lack::OWNER, lack::SOCKET, lack::START_NS, lack::DST_NAME];
 
 /// Beside these, of packets.
 const PACKETS_LACK: [&str; 4] =

@@ -45,8 +45,8 @@ const FIRST: (u32, u32) = (4, 4);
 const SEES: [Sender; 3] = [Sender::Process, Sender::Kernel, Sender::Forwarded];
 
 /// What it cannot tell.
-const LACKS: [&str; 6] =
-    [lack::OWNER, lack::SHARED, lack::DST_NAME, lack::OUTCOME, lack::SENDFILE, lack::FAST_OPEN];
+const LACKS: [&str; 5] =
+    [lack::OWNER, lack::DST_NAME, lack::OUTCOME, lack::SENDFILE, lack::FAST_OPEN];
 
 /// The SystemTap backend.
 pub struct SystemTap;

@@ -52,9 +52,6 @@ f = tempfile.TemporaryFile(buffering=0); n = f.write(req(b"sendfile"))
 s = conn(); os.sendfile(s.fileno(), f.fileno(), 0, n); answered(s)
 for _ in range(2):
     s = socket.socket(); s.sendto(req(b"fast_open"), 0x20000000, B); answered(s)
-s = conn(); pid = os.fork()
-if pid == 0: time.sleep(1); os._exit(0)
-s.send(req(b"shared")); answered(s); os.waitpid(pid, 0)
 "#;
 
 fn declared_lacks(ctx: &Ctx) -> Result<()> {
@@ -205,7 +202,6 @@ impl Difference {
                     "dst_name" | "dst_name_from" => Some("dst_name"),
                     "start" if near(&of(tried), &of(whole)) => Some("start_ns"),
                     "socket" if tried.is_none() => Some("socket"),
-                    "shared" if tried.is_none() => Some("shared"),
                     "iface" if http && tried.is_none() => Some("iface"),
                     "len" if http && tried.is_none() => Some("len"),
                     "connect" => Some("outcome"),
