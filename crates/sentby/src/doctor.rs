@@ -30,6 +30,8 @@ struct Finding {
     backend: &'static dyn Backend,
     hooks: Vec<HookCheck>,
     chosen: Result<Vec<(&'static str, Vec<Sender>)>, String>,
+    /// Why it was judged by the facts alone.
+    untried: Option<&'static str>,
 }
 
 /// Prints the report.
@@ -68,6 +70,11 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
         verifier_stats: false,
     };
     let mut hooks = backend.check(host, &trial_plan(false));
+    if let Some(why) = backend.slow(host) {
+        let usable = hooks.iter().filter(|h| h.refusal.is_none());
+        let chosen = Ok(usable.map(|h| (h.name, h.sees.clone())).collect());
+        return Finding { backend, hooks, chosen, untried: Some(why) };
+    }
     for hook in hooks.iter_mut().filter(|h| h.refusal.is_none()) {
         let only = options(vec![hook.name.to_owned()]);
         let tried = |payload| try_open(backend, host, &trial_plan(payload), &only);
@@ -78,7 +85,7 @@ fn examine(backend: &'static dyn Backend, host: &Host, args: &DoctorArgs) -> Fin
     }
     let payload = hooks.iter().any(|h| h.payload && h.refusal.is_none());
     let chosen = try_open(backend, host, &trial_plan(payload), &options(Vec::new()));
-    Finding { backend, hooks, chosen }
+    Finding { backend, hooks, chosen, untried: None }
 }
 
 fn try_open(
@@ -140,6 +147,7 @@ fn report_text(host: &Host, findings: &[Finding]) -> String {
             Ok(hooks) => format!("  would be used: {}", hooks_text(hooks)),
             Err(why) => format!("  cannot be used: {why}"),
         });
+        lines.extend(finding.untried.map(|why| format!("  not tried: {why}")));
     }
     lines.join("\n") + "\n"
 }
@@ -203,6 +211,9 @@ fn finding_json(finding: &Finding) -> Value {
         "usable": finding.chosen.is_ok(),
         "hooks": hooks,
     });
+    if let Some(why) = finding.untried {
+        backend["untried"] = json!(why);
+    }
     match &finding.chosen {
         Ok(hooks) => {
             backend["uses"] = hooks.iter().map(|(h, s)| (h.to_string(), json!(names(s)))).collect();

@@ -130,6 +130,9 @@ pub fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Read
         verifier_stats: output.verbose > 1,
     };
     let start = |backend: &'static dyn Backend| {
+        if let Some(what) = backend.slow(&host) {
+            say(output, format_args!("the {} backend: {what}", backend.name()));
+        }
         Reader::start(backend, &host, plan, &options, privileges::drop_unneeded)
     };
     if let Some(backend) = by_name(&args.backend) {

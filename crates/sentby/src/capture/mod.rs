@@ -45,6 +45,12 @@ pub trait Backend: Sync {
         false
     }
 
+    /// What opening it would do first that takes long; then it is not opened unannounced,
+    /// nor only to try it.
+    fn slow(&self, _host: &Host) -> Option<&'static str> {
+        None
+    }
+
     /// What the facts say about each of its hooks, for this plan. Pure.
     fn check(&self, host: &Host, plan: &Plan) -> Vec<HookCheck>;
 
@@ -189,38 +195,40 @@ impl fmt::Display for Refusal {
 pub mod lack {
     /// Evidence `task`: who sends is looked up afterwards.
     pub const TASK: &str = "task";
-    /// Evidence `owner`: who sent what leaves in an interrupt is unknown.
-    pub const OWNER: &str = "owner";
     /// Packets of other network namespaces than sentby's own.
     pub const NETNS: &str = "netns";
     /// Senders that are gone at once: they are unknown.
     pub const BRIEF: &str = "brief";
-    /// The socket's inode, and with it evidence `procfs`.
-    pub const SOCKET: &str = "socket";
-    /// Whether several processes use the socket.
-    pub const SHARED: &str = "shared";
     /// The datagrams that a device cuts out of one send.
     pub const SEGMENTS: &str = "segments";
     /// Packets as a whole, where the device gets them in fragments.
     pub const FRAGMENTED: &str = "fragmented";
-    /// What TCP carries.
-    pub const TCP_PAYLOAD: &str = "tcp_payload";
-    /// What is behind the first 672 bytes of a send.
-    pub const BEYOND_672_BYTES: &str = "beyond_672_bytes";
-    /// What is sent out of files.
-    pub const SENDFILE: &str = "sendfile";
-    /// Data in a SYN.
-    pub const FAST_OPEN: &str = "fast_open";
-    /// Senders through AF_PACKET.
-    pub const PACKET_SOCKET: &str = "packet_socket";
+    /// Evidence `owner`, and with it `shared`: what leaves in an interrupt is unknown.
+    pub const OWNER: &str = "owner";
+    /// Whether a packet without a socket is the kernel's or came in by an interface: it is
+    /// unknown, and shown where either is asked for.
+    pub const FORWARDED: &str = "forwarded";
+    /// Whether a packet's socket is the kernel's own: ICMPv6 messages that keep neighbours
+    /// and groups are unknown, and shown where the kernel's are asked for.
+    pub const KERNEL_SOCKETS: &str = "kernel_sockets";
+    /// Which interface packets leave by.
+    pub const IFACE: &str = "iface";
+    /// How long packets are.
+    pub const LEN: &str = "len";
+    /// When a process started, to the nanosecond: it is told in ticks (10 ms).
+    pub const START_NS: &str = "start_ns";
+    /// The inode of the socket.
+    pub const SOCKET: &str = "socket";
+    /// Names of destinations by DNS answers.
+    pub const DST_NAME: &str = "dst_name";
     /// How the opening of a connection ends.
     pub const OUTCOME: &str = "outcome";
-    /// The names of destinations that DNS answers tell.
-    pub const DNS_NAMES: &str = "dns_names";
-    /// The interface.
-    pub const IFACE: &str = "iface";
-    /// The packet's length.
-    pub const LEN: &str = "len";
+    /// What a request says beyond the first 672 bytes of one send.
+    pub const BEYOND_672_BYTES: &str = "beyond_672_bytes";
+    /// What is sent by sendfile(2) and splice(2).
+    pub const SENDFILE: &str = "sendfile";
+    /// What is sent in a SYN (TCP Fast Open).
+    pub const FAST_OPEN: &str = "fast_open";
 }
 
 /// One hook, judged by the facts alone.

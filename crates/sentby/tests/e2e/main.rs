@@ -238,7 +238,7 @@ const EVERYWHERE: [&str; 11] = [
     "forwarded_under_load",
     "port_unreachable",
     "flood",
-    "kprobe_events_coverage",
+    "declared_lacks",
 ];
 
 /// Guests that cases are spread over: each has its turn in one of them.

@@ -185,8 +185,13 @@ pub fn client(ctx: &Ctx, ns: &Netns, tool: &str, args: &[&str]) -> Result<Done> 
 
 /// Runs a Python client on a; `B` is the server's address.
 pub fn python(ctx: &Ctx, stage: &Stage, script: &str) -> Result<Done> {
+    python_on(ctx, &stage.pair.a, script)
+}
+
+/// The same in any namespace.
+pub fn python_on(ctx: &Ctx, ns: &Netns, script: &str) -> Result<Done> {
     let script = format!("import os, socket, struct, sys, time\nB = ('{B4}', 80)\n{script}");
-    let done = run(ctx, stage, "python3", &["-c", &script])?;
+    let done = client(ctx, ns, "python3", &["-c", &script])?;
     ensure!(done.status.success(), "the client failed: {}", done.errors());
     Ok(done)
 }

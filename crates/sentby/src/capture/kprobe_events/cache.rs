@@ -3,8 +3,8 @@
 //! It is kept where only root can write. That it is this kernel's is not believed but
 //! tried, like one that the user gives.
 
-use super::calibrate;
-use super::layout::Layout;
+use super::calibrate::{self, Found};
+use super::layout::{Layout, key};
 use super::tracefs::Tracefs;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -22,28 +22,30 @@ const LAYOUT_MAX: u64 = 64 << 10;
 /// Most bytes of the kernel's notes.
 const NOTES_MAX: u64 = 64 << 10;
 
-/// The layout: the one given, or the one kept, or a new one; and why a new one has no places
-/// of what TCP carries.
-pub fn layout(tracefs: &Tracefs, given: Option<&Path>) -> Result<(Layout, Option<String>)> {
+/// The layout: the one given, or the one kept, or a new one.
+pub fn layout(tracefs: &Tracefs, given: Option<&Path>) -> Result<Found> {
     if let Some(path) = given {
         let layout = read(path).with_context(|| format!("reading --offsets {}", path.display()))?;
         calibrate::verify(tracefs, &layout)
             .with_context(|| format!("--offsets {} is not for this kernel", path.display()))?;
-        return Ok((layout, None));
+        let told = layout.get(key::IOVEC).is_some();
+        let no_sends = (!told).then(|| format!("{} does not tell where it is", path.display()));
+        return Ok(Found { layout, no_sends });
     }
     let place = build_id().map(|id| Path::new(FOLDER).join(format!("{id}.offsets")));
     let kept = place.as_deref().filter(|p| is_private(p)).and_then(|p| read(p).ok());
+    // One that does not tell all is looked for again, to say why.
+    let kept = kept.filter(|layout| layout.get(key::IOVEC).is_some());
     if let Some(layout) = kept.filter(|layout| calibrate::verify(tracefs, layout).is_ok()) {
-        return Ok((layout, None));
+        return Ok(Found { layout, no_sends: None });
     }
-    let (layout, lack) = calibrate::calibrate(tracefs)
+    let found = calibrate::calibrate(tracefs)
         .context("finding this kernel's offsets (--offsets FILE tells them; nothing is guessed)")?;
-    // Half a layout is looked for again: the reason may have been a moment's.
-    if let Some(place) = place.filter(|_| lack.is_none()) {
+    if let Some(place) = place {
         // Without it the next start takes a moment longer.
-        let _ = keep(&place, &layout);
+        let _ = keep(&place, &found.layout);
     }
-    Ok((layout, lack))
+    Ok(found)
 }
 
 fn read(path: &Path) -> Result<Layout> {

@@ -147,7 +147,8 @@ pub fn packet(
     let (evidence, task) = attribute(&packet, socket, sender);
     match evidence {
         Evidence::Kernel if !wanted.kernel => return None,
-        Evidence::Forwarded if !wanted.forwarded => return None,
+        Evidence::Unknown if !socket && !wanted.kernel && !wanted.forwarded => return None,
+        Evidence::Unknown if socket && upkeep(&packet) && !wanted.kernel => return None,
         // A connection opens in its opener's own time; later SYNs repeat it.
         Evidence::Unknown
             if matches!(selected.wanted, crate::event::Wanted::Payload { opens: true, .. }) =>
@@ -193,16 +194,18 @@ fn iface(raw: &[u8], reading: &Reading) -> Option<Iface> {
 /// Who sent a packet. `sender` is who was running, where that means something: in
 /// thread context, with a socket.
 ///
-/// Without a socket a packet came in by an interface. In an interrupt whoever runs is a
-/// bystander: messages that answer others are the kernel's, as processes send theirs in
-/// their own time; of the rest nothing can be proven.
+/// Without a socket a packet came in by an interface or is the kernel's; which of both is
+/// not known here. In an interrupt whoever runs is a bystander: messages that answer others
+/// are the kernel's, as processes send theirs in their own time; of the rest nothing can be
+/// proven. Nor of what the kernel sends in a thread's time, for want of a neighbour.
 fn attribute(
     packet: &Packet<'_>,
     socket: bool,
     sender: Option<Sender>,
 ) -> (Evidence, Option<Task>) {
     match sender {
-        _ if !socket => (Evidence::Forwarded, None),
+        _ if !socket => (Evidence::Unknown, None),
+        Some(Sender::Task(_)) if upkeep(packet) => (Evidence::Unknown, None),
         Some(Sender::Task(task)) => (Evidence::Task, Some(task)),
         Some(Sender::Kernel) => (Evidence::Kernel, None),
         Some(Sender::Unknown) => (Evidence::Unknown, None),
@@ -211,17 +214,26 @@ fn attribute(
     }
 }
 
+/// Protocol numbers.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
 /// Whether it is an ICMP message other than a request: an answer, an error, or what
 /// keeps neighbours and groups.
 fn answers(packet: &Packet<'_>) -> bool {
-    const ICMP: u8 = 1;
-    const ICMPV6: u8 = 58;
     let kind = packet.payload.first().copied();
     match packet.protocol {
         ICMP => kind.is_some_and(|kind| ![8, 13, 15, 17].contains(&kind)),
         ICMPV6 => kind.is_some_and(|kind| kind != 128),
         _ => false,
     }
+}
+
+/// Whether it is an ICMPv6 message that keeps neighbours or groups (RFC 4861, 2710, 3810):
+/// the kernel sends these by sockets of its own, also while a process runs.
+fn upkeep(packet: &Packet<'_>) -> bool {
+    let kind = packet.payload.first().copied();
+    packet.protocol == ICMPV6 && kind.is_some_and(|kind| matches!(kind, 130..=137 | 143))
 }
 
 #[cfg(test)]
@@ -249,9 +261,22 @@ mod tests {
         assert_eq!(by(&request, true, Some(Sender::Task(task))), Evidence::Task);
         assert_eq!(by(&request, true, Some(Sender::Kernel)), Evidence::Kernel);
         assert_eq!(by(&request, true, Some(Sender::Unknown)), Evidence::Unknown);
-        assert_eq!(by(&request, false, None), Evidence::Forwarded);
+        assert_eq!(by(&request, false, None), Evidence::Unknown);
         assert_eq!(by(&reply, true, None), Evidence::Kernel);
         assert_eq!(by(&request, true, None), Evidence::Unknown);
+    }
+
+    #[test]
+    fn a_neighbour_that_is_asked_for_is_not_the_running_process_doing() {
+        let mut ip = vec![0x60, 0, 0, 0, 0, 8, ICMPV6, 255];
+        ip.extend([0xfd; 32]);
+        let kinds = |kind: u8| [&ip[..], &[kind, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let task = Task { key: None, tid: None, comm: None, uid: None };
+        for (kind, evidence) in [(128, Evidence::Task), (135, Evidence::Unknown)] {
+            let bytes = kinds(kind);
+            let packet = wire::packet::parse(Layer::Ip, &bytes).unwrap();
+            assert_eq!(attribute(&packet, true, Some(Sender::Task(task))).0, evidence);
+        }
     }
 
     #[test]

@@ -20,11 +20,11 @@ mod tracefs;
 
 use super::watch::Watch;
 use super::{Backend, HookCheck, Opened, Options, Refusal, Sender, lack};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
+use calibrate::Found;
 use caps::Capability;
-use layout::Layout;
 use probes::Spec;
 use source::KprobeSource;
 use tracefs::{Owner, Tracefs};
@@ -54,16 +54,19 @@ fn interrupt(flags: u8) -> bool {
 }
 
 /// What neither hook tells.
-const LACK: [&str; 4] = [lack::OWNER, lack::SOCKET, lack::SHARED, lack::DNS_NAMES];
+const LACKS: [&str; 4] = [lack::OWNER, lack::SOCKET, lack::START_NS, lack::DST_NAME];
 
 /// Beside these, of packets.
 const PACKETS_LACK: [&str; 4] =
-    [lack::TCP_PAYLOAD, lack::PACKET_SOCKET, lack::OUTCOME, lack::SEGMENTS];
+    [lack::OUTCOME, lack::SEGMENTS, lack::FORWARDED, lack::KERNEL_SOCKETS];
 
 /// Beside these, of what TCP carries: which way it goes, and what is behind the first
 /// bytes, or was sent by other functions.
 const SENDS_LACK: [&str; 5] =
     [lack::IFACE, lack::LEN, lack::BEYOND_672_BYTES, lack::SENDFILE, lack::FAST_OPEN];
+
+/// The first release whose functions and filters were tried.
+const FIRST: (u32, u32) = (3, 10);
 
 /// The backend.
 pub struct KprobeEvents;
@@ -82,10 +85,10 @@ impl Backend for KprobeEvents {
     }
 
     fn check(&self, host: &Host, _plan: &Plan) -> Vec<HookCheck> {
-        let lacks = |own: &[&'static str]| [&LACK, own].concat();
+        let lacks = |own: &[&'static str]| [&LACKS, own].concat();
         let packets = HookCheck {
             name: PACKETS,
-            sees: vec![Sender::Process, Sender::Kernel, Sender::Forwarded],
+            sees: vec![Sender::Process, Sender::Kernel],
             payload: false,
             lacks: lacks(&PACKETS_LACK),
             refusal: refuse(host),
@@ -111,8 +114,8 @@ impl Backend for KprobeEvents {
             0 => {}
             n => notes.push(format!("removed {n} probes that a killed sentby had left")),
         }
-        let (layout, lack) = cache::layout(&tracefs, options.offsets.as_deref())?;
-        let specs = specs(&layout, lack.as_deref(), plan, &options.hooks)?;
+        let found = cache::layout(&tracefs, options.offsets.as_deref())?;
+        let specs = specs(&found, plan, &options.hooks)?;
         let packets = specs.iter().filter(|s| s.hook == PACKETS).count();
         if packets == 1 {
             notes.push("not seen here: IPv6 (this kernel has none, or none that was found)".into());
@@ -142,16 +145,17 @@ impl Backend for KprobeEvents {
 
 /// The probes for a plan, each at the one hook that can; fails where that is not among
 /// those asked for, or the layout does not tell.
-fn specs(layout: &Layout, lack: Option<&str>, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
+fn specs(found: &Found, plan: &Plan, hooks: &[String]) -> Result<Vec<Spec>> {
+    let layout = &found.layout;
     let may = |hook: &str| hooks.is_empty() || hooks.iter().any(|h| h == hook);
     let sends = if plan.streams.is_empty() { Vec::new() } else { sends::specs(layout) };
     let packets = probes::packets(layout, plan);
     let (no_packets, no_sends) = (packets.is_empty(), sends.is_empty());
     if !plan.streams.is_empty() && (no_sends || !may(SENDS)) {
-        let why = match (lack, no_sends) {
-            (Some(lack), _) => format!("its offsets were not found: {lack}"),
-            (None, true) => "the offsets given do not tell where it is".to_owned(),
-            (None, false) => "it is not among those asked for".to_owned(),
+        let why = match &found.no_sends {
+            Some(why) => format!("it is not usable here: {why}"),
+            None if no_sends => "it is not usable here".to_owned(),
+            None => "it is not among those asked for".to_owned(),
         };
         bail!("what TCP carries is read by the hook {SENDS} alone, and {why}");
     }
@@ -166,10 +170,26 @@ fn specs(layout: &Layout, lack: Option<&str>, plan: &Plan, hooks: &[String]) -> 
     Ok(all)
 }
 
+/// Why a kernel is known to be bad for this backend, by its release.
+///
+/// Kernels of el7 before 3.10.0-1160.76 may oops when a *uprobe* is defined in tracefs. That
+/// is no reason against them, as none is defined here. `string` arguments above 2 KB lose
+/// records there without a count: only words are fetched. What is left are kernels that
+/// nobody has tried, on which a mistake would be the host's.
+fn bad(release: &str) -> Option<String> {
+    let (major, minor) = FIRST;
+    host::version(release)
+        .filter(|version| *version < FIRST)
+        .map(|_| format!("tried on Linux {major}.{minor} and later only, and {release} is older"))
+}
+
 /// What the facts alone say against it.
 fn refuse(host: &Host) -> Option<Refusal> {
     if !cfg!(target_pointer_width = "64") {
         return Some(Refusal { why: "kernels of 64 bits only".to_owned(), help: None });
+    }
+    if let Some(why) = bad(&host.release) {
+        return Some(Refusal { why, help: None });
     }
     if let Some(mode @ "confidentiality") = host.lockdown.as_deref() {
         return Some(Refusal::new(
@@ -204,7 +224,33 @@ fn refuse(host: &Host) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::layout::Layout;
     use super::*;
+
+    #[test]
+    fn kernels_known_to_be_bad_are_refused_and_others_are_not() {
+        let fine = ["3.10.0-514.el7.x86_64", "3.10.0-1160.el7.x86_64", "4.14.1", "7.2.13", ""];
+        assert!(fine.iter().all(|release| bad(release).is_none()));
+        for old in ["2.6.32-754.el6.x86_64", "3.9.11"] {
+            assert!(bad(old).unwrap().contains(old));
+        }
+    }
+
+    /// What is said of el7's kernels rests on this.
+    #[test]
+    fn no_uprobe_is_ever_defined() {
+        let all =
+            [include_str!("tracefs.rs"), include_str!("source.rs"), include_str!("probes.rs")];
+        assert!(all.iter().all(|source| !source.contains("uprobe_events")));
+    }
+
+    #[test]
+    fn that_sends_are_not_found_has_a_reason() {
+        let found = Found { layout: Layout::default(), no_sends: Some("two places".into()) };
+        let plan = Plan { streams: vec![&[]], ..Plan::default() };
+        let why = specs(&found, &plan, &[]).unwrap_err().to_string();
+        assert!(why.ends_with("not usable here: two places"), "{why}");
+    }
 
     #[test]
     fn softirq_hardirq_and_nmi_are_interrupts() {

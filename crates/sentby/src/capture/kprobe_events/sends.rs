@@ -153,6 +153,10 @@ impl Reading {
         let dport = self.get(raw, "dport")? as u16;
         // The peer's is in network byte order as it stands.
         let ports = (self.get(raw, "sport")? as u16, u16::from_be(dport));
+        // With Fast Open the call itself connects: the socket has no peer yet.
+        if dport == 0 {
+            return None;
+        }
         let seq = self.get(raw, "seq")? as u32;
         let fresh = sockets.is_fresh(self.get(raw, "sock")?, ports, seq);
         let bytes = self.bytes(raw, size)?;
@@ -254,6 +258,14 @@ mod tests {
             assert_eq!((segment.payload, segment.len), (&b"aaaabbb"[..], Some(7)));
             assert_eq!(packet.dst.to_string(), "192.0.2.2");
         }
+    }
+
+    #[test]
+    fn a_socket_without_a_peer_has_no_packet() {
+        let mut all = values(0x7000, 1);
+        all[7] = 0;
+        let (reading, raw) = record(all);
+        assert_eq!(reading.packet(&raw, &mut Sockets::new()), None);
     }
 
     #[test]

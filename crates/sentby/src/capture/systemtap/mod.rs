@@ -19,7 +19,7 @@ mod source;
 use super::select::Selector;
 use super::watch::Watch;
 use super::{Backend, HookCheck, Opened, Options, Refusal, Sender, lack};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
 use build::Target;
@@ -45,7 +45,8 @@ const FIRST: (u32, u32) = (4, 4);
 const SEES: [Sender; 3] = [Sender::Process, Sender::Kernel, Sender::Forwarded];
 
 /// What it cannot tell.
-const LACKS: [&str; 4] = [lack::OWNER, lack::SHARED, lack::DNS_NAMES, lack::OUTCOME];
+const LACKS: [&str; 5] =
+    [lack::OWNER, lack::DST_NAME, lack::OUTCOME, lack::SENDFILE, lack::FAST_OPEN];
 
 /// The SystemTap backend.
 pub struct SystemTap;
@@ -61,6 +62,14 @@ impl Backend for SystemTap {
 
     fn is_meant(&self, options: &Options) -> bool {
         options.module.is_some()
+    }
+
+    fn slow(&self, host: &Host) -> Option<&'static str> {
+        let builds = host.systemtap.module.is_none() && refusal(host).is_none();
+        builds.then_some(
+            "stap has to make a kernel module first, which takes 20 to 30 seconds of CPU time \
+             where it has none in its cache (`sentby systemtap build` makes one ahead)",
+        )
     }
 
     fn check(&self, host: &Host, _: &Plan) -> Vec<HookCheck> {
@@ -150,7 +159,7 @@ fn refusal(host: &Host) -> Option<Refusal> {
         let why = format!("lockdown ({mode}) lets no unsigned module in");
         return Some(Refusal { why, help: None });
     }
-    if release(&host.release).is_some_and(|release| release < FIRST) {
+    if host::version(&host.release).is_some_and(|version| version < FIRST) {
         let why = format!("its script is for Linux {}.{} and later", FIRST.0, FIRST.1);
         return Some(Refusal { why, help: None });
     }
@@ -167,12 +176,6 @@ fn refusal(host: &Host) -> Option<Refusal> {
         return Some(Refusal::new(why, help));
     }
     None
-}
-
-/// The first two numbers of a release.
-fn release(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -228,6 +231,17 @@ mod tests {
                 _ => panic!("{expected:?} {why:?}"),
             }
         }
+    }
+
+    #[test]
+    fn only_making_a_module_takes_long() {
+        let mut host = host();
+        assert!(SystemTap.slow(&host).is_some());
+        host.systemtap.module = Some("x.ko".into());
+        assert!(SystemTap.slow(&host).is_none());
+        host.systemtap.module = None;
+        host.systemtap.headers = false;
+        assert!(SystemTap.slow(&host).is_none(), "nothing would be made");
     }
 
     #[test]

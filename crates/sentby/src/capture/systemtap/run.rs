@@ -152,7 +152,8 @@ impl Run {
         while let Some(len) = self.pending[from..].iter().position(|b| *b == b'\n') {
             match line::parse(&self.pending[from..from + len]) {
                 Some(line) => take(line),
-                None => self.bad += 1,
+                // Empty ones fill up.
+                None => self.bad += u64::from(len > 0),
             }
             from += len + 1;
         }

@@ -5,7 +5,7 @@ mod bystander;
 mod clients;
 mod connect;
 mod container;
-mod coverage;
+mod declared;
 mod dns_clients;
 mod errors;
 mod field_filters;
@@ -50,7 +50,6 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         tls_clients::CASES,
         dns_clients::CASES,
         container::CASES,
-        coverage::CASES,
         filters::CASES,
         field_filters::CASES,
         go_programs::CASES,
@@ -61,6 +60,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         errors::CASES,
         written::CASES,
         leftovers::CASES,
+        declared::CASES,
         oneshot::CASES,
         bystander::CASES,
         flood::CASES,

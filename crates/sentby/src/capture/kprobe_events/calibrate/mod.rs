@@ -16,9 +16,16 @@ use room::Room;
 use shot::Gun;
 use std::thread;
 
-/// Finds the layout of this kernel, and why it has no places of what TCP carries if it has
-/// none. Takes some tens of milliseconds.
-pub fn calibrate(tracefs: &Tracefs) -> Result<(Layout, Option<String>)> {
+/// A layout that was found.
+pub struct Found {
+    /// The layout.
+    pub layout: Layout,
+    /// Why it does not tell where TCP has what is sent, where it does not.
+    pub no_sends: Option<String>,
+}
+
+/// Finds the layout of this kernel. Takes some tens of milliseconds.
+pub fn calibrate(tracefs: &Tracefs) -> Result<Found> {
     aside(tracefs, |gun| {
         let mut layout = Layout::default();
         let mut room = Room::new()?;
@@ -26,11 +33,12 @@ pub fn calibrate(tracefs: &Tracefs) -> Result<(Layout, Option<String>)> {
         // Without, what TCP carries is not read, and the rest is.
         let mut both = layout.clone();
         let sends = send::find(gun, &mut room, netns, &mut both);
-        if sends.is_ok() {
+        let no_sends = sends.err().map(|e| format!("{e:#}"));
+        if no_sends.is_none() {
             layout = both;
         }
         explains(gun, &layout).context("what was found does not explain all that is sent")?;
-        Ok((layout, sends.err().map(|e| format!("{e:#}"))))
+        Ok(Found { layout, no_sends })
     })
 }
 
