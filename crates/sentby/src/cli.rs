@@ -4,6 +4,7 @@ use crate::asked::Asked;
 use crate::capture::BACKENDS;
 use crate::filter::{FieldArg, FilterArgs};
 use crate::output::TimeStyle;
+use crate::store::cli::{QueryArgs, RecordArgs};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +24,10 @@ pub enum Task {
     Trace(Vec<Asked>, Box<TraceArgs>),
     /// Read a capture file.
     Replay(Vec<Asked>, Box<ReplayArgs>),
+    /// Keep events.
+    Record(Vec<Asked>, Box<RecordArgs>),
+    /// Ask a recording.
+    Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
@@ -37,7 +42,7 @@ pub struct TraceArgs {
     /// More protocols to trace at the same time; then, as tcpdump has it, which packets: e.g.
     /// `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
     #[arg(value_name = "PROTOCOL | EXPRESSION")]
-    words: Vec<String>,
+    pub words: Vec<String>,
 
     /// Command to run; just it and its descendants are traced
     #[arg(last = true, value_name = "COMMAND")]
@@ -63,7 +68,7 @@ pub struct ReplayArgs {
     /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
     /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
     #[arg(value_name = "PROTOCOL | EXPRESSION")]
-    words: Vec<String>,
+    pub words: Vec<String>,
 
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -268,6 +273,8 @@ pub fn command() -> Command {
     command
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
+        .subcommand(with_protocols(RecordArgs::command(), "all"))
+        .subcommand(with_protocols(QueryArgs::command(), "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(launch)
@@ -390,12 +397,18 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
         }
         "replay" => {
             let mut args = ReplayArgs::from_arg_matches(matches)?;
-            let (more, expression) = split(&args.words);
-            let first = if more.is_empty() { "all" } else { "" };
-            let asked = asked(first, more, matches);
-            args.filter.expression = expression.to_vec();
-            args.filter.fields = field_args(&asked, matches);
+            let asked = words(&args.words, &mut args.filter, matches);
             Ok(Task::Replay(asked, Box::new(args)))
+        }
+        "record" => {
+            let mut args = RecordArgs::from_arg_matches(matches)?;
+            let asked = words(&args.trace.words, &mut args.trace.filter, matches);
+            Ok(Task::Record(asked, Box::new(args)))
+        }
+        "query" => {
+            let mut args = QueryArgs::from_arg_matches(matches)?;
+            let asked = words(&args.words, &mut args.filter, matches);
+            Ok(Task::Query(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
@@ -406,6 +419,15 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             Ok(Task::Trace(asked, Box::new(args)))
         }
     }
+}
+
+/// The protocols that words begin with, all where there is none; the rest is the expression.
+fn words(words: &[String], filter: &mut FilterArgs, matches: &ArgMatches) -> Vec<Asked> {
+    let (more, expression) = split(words);
+    let asked = asked(if more.is_empty() { "all" } else { "" }, more, matches);
+    filter.expression = expression.to_vec();
+    filter.fields = field_args(&asked, matches);
+    asked
 }
 
 /// Leading protocols, and the expression behind them.
@@ -439,7 +461,8 @@ fn hook_names() -> Vec<&'static str> {
     BACKENDS.iter().flat_map(|b| b.hooks()).collect()
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time such as 10s or 1m30s; longer than none.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<jiff::SignedDuration, _> = text.parse();
     let duration = parsed.ok().and_then(|d| Duration::try_from(d).ok());
     duration
@@ -448,7 +471,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A size as tcpdump's -C takes it.
-fn file_size(text: &str) -> Result<u64, String> {
+pub fn file_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &text[digits.len()..] {
         "" => 1_000_000,

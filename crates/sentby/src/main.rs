@@ -19,7 +19,9 @@ mod output;
 mod pipeline;
 mod plan;
 mod privileges;
+mod progress;
 mod replay;
+mod store;
 mod systemtap;
 mod trace;
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
     let done = match cli::parse() {
         cli::Task::Trace(protocols, args) => trace::run(protocols, &args),
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
+        cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
+        cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Launch(words) => {

@@ -11,8 +11,11 @@ use crate::ledger::Ledger;
 use crate::openings::Openings;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
+use crate::progress::{Progress, Watched};
 use crate::{privileges, trace};
 use anyhow::Result;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Reads a file to its end.
 pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
@@ -22,7 +25,13 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
     let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols = asked.iter().map(|a| a.protocol.name()).collect();
     let path = args.file.clone();
-    let open = move || replay::open(&path, &plan, protocols);
+    let progress = Progress::new(args.output.quiet, args.output.write.is_none());
+    let length = std::fs::metadata(&path).map(|m| m.len()).unwrap_or_default();
+    // How much a recording is cannot be told by its size.
+    let length = if crate::store::is_database(&path) { 0 } else { length };
+    let (done, of) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(length)));
+    let watched = Watched::new(progress, done.clone(), of);
+    let open = move || replay::open_watched(&path, &plan, protocols, done);
     let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
     trace::announce(&args.output, &reader)?;
@@ -32,7 +41,7 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
         openings: Openings::new(),
         enricher: Enricher::detached(),
         filter,
-        output,
+        output: Box::new(watched.over(output)),
         ledger: Ledger::default(),
         notes: Vec::new(),
     };
