@@ -32,6 +32,8 @@ pub enum Task {
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
     SystemTap(SystemTapTask),
+    /// Fill a recording with so many events, for measurements.
+    Fill(PathBuf, u64),
     /// Wait to become the traced command (launch.rs).
     Launch(Vec<OsString>),
 }
@@ -270,7 +272,12 @@ pub fn command() -> Command {
     let replay = ReplayArgs::augment_args(Command::new("replay"))
         .about("What a capture file holds (pcap, pcapng), as if it were sent now")
         .long_about(None);
+    let fill = Command::new("__fill")
+        .hide(true)
+        .arg(clap::arg!(<FILE>).value_parser(clap::value_parser!(PathBuf)))
+        .arg(clap::arg!(<EVENTS>).value_parser(clap::value_parser!(u64)));
     command
+        .subcommand(fill)
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
         .subcommand(with_protocols(RecordArgs::command(), "all"))
@@ -391,6 +398,10 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
     match name {
         "doctor" => Ok(Task::Doctor(DoctorArgs::from_arg_matches(matches)?)),
         "systemtap" => Ok(Task::SystemTap(SystemTapTask::from_arg_matches(matches)?)),
+        "__fill" => {
+            let path = matches.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
+            Ok(Task::Fill(path, matches.get_one::<u64>("EVENTS").copied().unwrap_or_default()))
+        }
         "__launch" => {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
         cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
+        cli::Task::Fill(path, events) => store::fill::run(&path, events),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Launch(words) => {

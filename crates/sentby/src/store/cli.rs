@@ -89,7 +89,8 @@ pub struct QueryArgs {
 }
 
 impl RecordArgs {
-    /// `record` without what protocols declare.
+    /// `record` without what protocols declare. Positions cannot be changed here: clap puts
+    /// what is changed behind the others.
     pub fn command() -> Command {
         let mut command = Self::augment_args(Command::new("record"))
             .about("Keeps events in a file, to be asked later with `query`")
@@ -97,14 +98,7 @@ impl RecordArgs {
         for id in ["json", "write", "print", "file_size", "file_seconds", "file_count", "times", "color"] {
             command = command.mut_arg(id, |arg| arg.hide(true));
         }
-        // What is changed goes behind the others, positions included.
-        let command = command.mut_arg("command", |arg| arg.index(2));
-        command.mut_arg("words", |arg| {
-            arg.index(1).help(
-                "Protocols, all where none is given; then, as tcpdump has it, which packets: \
-                 e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)",
-            )
-        })
+        command
     }
 }
 

@@ -6,6 +6,7 @@
 //! for parts and sums.
 
 pub mod cli;
+pub mod fill;
 mod insert;
 mod lock;
 mod prune;

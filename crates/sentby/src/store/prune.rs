@@ -11,6 +11,9 @@ const STEP: i64 = 10_000;
 /// Pages that are given back at once.
 const PAGES: i64 = 512;
 
+/// Pages that may stay free: the next events need them.
+const SLACK: i64 = 64;
+
 /// How often processes and destinations are looked through for those that nothing refers
 /// to any more.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -84,7 +87,7 @@ impl Pruner {
             sweep(connection)?;
             return Ok(Step::Swept);
         }
-        if free < PAGES || (self.bounds.size.is_none() && self.bounds.keep.is_none()) {
+        if free < SLACK || (self.bounds.size.is_none() && self.bounds.keep.is_none()) {
             return Ok(Step::Done);
         }
         connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
