@@ -95,14 +95,14 @@ impl Pruner {
     }
 }
 
-/// The place of the event before which `n` are older; of the last, if there are fewer.
+/// The place of the event before which `n` are older; behind the last, if there are fewer.
 fn oldest(connection: &Connection, n: i64) -> rusqlite::Result<Option<i64>> {
     let at = connection
         .query_row("SELECT id FROM events ORDER BY id LIMIT 1 OFFSET ?1", [n], |row| row.get(0))
         .optional()?;
     match at {
         Some(id) => Ok(Some(id)),
-        None => connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0)),
+        None => connection.query_row("SELECT max(id) + 1 FROM events", [], |row| row.get(0)),
     }
 }
 

@@ -230,13 +230,21 @@ impl Writer {
 
     fn commit(&mut self, waiting: &[Rows], events: usize) -> rusqlite::Result<()> {
         match insert::transaction(&mut self.connection, &mut self.known, waiting) {
-            Err(e) if is_full(&e) => {
-                self.known.forget();
-                self.lost.fetch_add(events as u64, Ordering::Relaxed);
-                Ok(())
-            }
-            done => done,
+            Err(e) if is_full(&e) => {}
+            done => return done,
         }
+        self.known.forget();
+        // The log may have room to give back.
+        let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let freed = self.connection.query_row(truncate, [], |row| row.get::<_, i64>(0));
+        if freed.is_ok_and(|busy| busy == 0) {
+            match insert::transaction(&mut self.connection, &mut self.known, waiting) {
+                Err(e) if is_full(&e) => self.known.forget(),
+                done => return done,
+            }
+        }
+        self.lost.fetch_add(events as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// One step now and then; at the end all of them.
