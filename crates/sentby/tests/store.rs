@@ -143,7 +143,13 @@ fn events_without_bytes_are_events() {
     let db = folder.path("db");
     let file = capture("requests-split.pcap");
     said(&["record", "-q", "--from", &file, "-o", &db, "--no-bytes"]);
-    let rows = said(&["query", "--from", &db, "--sql", "SELECT count(*) FROM events WHERE packet IS NOT NULL"]);
+    let rows = said(&[
+        "query",
+        "--from",
+        &db,
+        "--sql",
+        "SELECT count(*) FROM events WHERE packet IS NOT NULL",
+    ]);
     assert_eq!(rows.lines().last(), Some("0"));
     let wanted = said(&["replay", "-q", &file, "--json"]);
     assert!(!wanted.is_empty());
@@ -174,7 +180,10 @@ fn questions_are_answered() {
     // Later events come later.
     let times: Vec<&str> = lines.iter().map(|l| &l[9..39]).collect();
     assert!(times.is_sorted(), "{times:?}");
-    assert_eq!(ask(&["--json", "--limit", "3"]).lines().collect::<Vec<_>>(), lines[lines.len() - 3..]);
+    assert_eq!(
+        ask(&["--json", "--limit", "3"]).lines().collect::<Vec<_>>(),
+        lines[lines.len() - 3..]
+    );
     assert_eq!(ask(&["--json", "--limit", "1000"]), all);
     assert_eq!(ask(&["--json", "-c", "2"]).lines().collect::<Vec<_>>(), lines[..2]);
     assert_eq!(ask(&["--count"]).trim(), lines.len().to_string());
@@ -282,7 +291,13 @@ fn a_kill_costs_nothing_that_was_there() {
     let left = count(&db);
     assert!(left >= seen && left < 2_000_000, "{seen} were seen, {left} are left");
     // What is there is a beginning without gaps, and the sums agree.
-    let last = said(&["query", "--from", &db, "--sql", "SELECT (max(id) - min(id)) / 1000000 + 1 FROM events"]);
+    let last = said(&[
+        "query",
+        "--from",
+        &db,
+        "--sql",
+        "SELECT (max(id) - min(id)) / 1000000 + 1 FROM events",
+    ]);
     assert_eq!(last.lines().last(), Some(left.to_string().as_str()));
     let sums = said(&["query", "--from", &db, "--sql", "SELECT sum(events) FROM minutes"]);
     assert_eq!(sums.lines().last(), Some(left.to_string().as_str()));
@@ -312,7 +327,13 @@ fn the_oldest_make_room() {
     assert!(is_sound(&db));
     // They are of another year.
     said(&["record", "-q", "--from", &empty, "-o", &db, "--keep", "1s"]);
-    let old = said(&["query", "--from", &db, "--sql", "SELECT count(*) FROM events WHERE id < unixepoch() * 1000000000"]);
+    let old = said(&[
+        "query",
+        "--from",
+        &db,
+        "--sql",
+        "SELECT count(*) FROM events WHERE id < unixepoch() * 1000000000",
+    ]);
     assert_eq!(old.lines().last(), Some("0"));
 }
 
@@ -357,7 +378,11 @@ fn what_may_not_be_read_is_one_line() {
     fs::copy(env!("CARGO_BIN_EXE_sentby"), &copy).expect("a copy that others may run");
     let query = || {
         let mut command = Command::new(&copy);
-        command.args(["query", "--from", &db, "--count", "-q"]).uid(65_534).output().expect("it runs")
+        command
+            .args(["query", "--from", &db, "--count", "-q"])
+            .uid(65_534)
+            .output()
+            .expect("it runs")
     };
     let denied = query();
     assert_eq!(denied.status.code(), Some(1));
@@ -377,7 +402,9 @@ fn questions_change_nothing() {
     let db = folder.path("db");
     said(&["record", "-q", "--from", &capture("hostile-comments.pcapng"), "-o", &db]);
     let before = count(&db);
-    for sql in ["DELETE FROM events", "PRAGMA user_version = 9", "nonsense", "", "DROP TABLE events"] {
+    for sql in
+        ["DELETE FROM events", "PRAGMA user_version = 9", "nonsense", "", "DROP TABLE events"]
+    {
         let output = sentby(&["query", "--from", &db, "--sql", sql]);
         assert!(!output.status.success() || sql.starts_with("PRAGMA"), "{sql}");
         assert!(text(&output.stderr).lines().count() <= 1, "{sql}");
@@ -385,7 +412,14 @@ fn questions_change_nothing() {
     assert_eq!(count(&db), before);
     let version = said(&["query", "--from", &db, "--sql", "PRAGMA user_version"]);
     assert!(!version.contains('9'), "{version}");
-    let rows = said(&["query", "--from", &db, "--sql", "SELECT char(27) || 'x' AS a, NULL AS b", "--json"]);
+    let rows = said(&[
+        "query",
+        "--from",
+        &db,
+        "--sql",
+        "SELECT char(27) || 'x' AS a, NULL AS b",
+        "--json",
+    ]);
     assert_eq!(rows, "{\"a\":\"\\u001bx\",\"b\":null}\n");
     let table = said(&["query", "--from", &db, "--sql", "SELECT char(27) || 'x' AS a"]);
     assert!(!table.contains('\u{1b}'), "{table:?}");

@@ -107,7 +107,11 @@ pub fn write_envelope(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) -> io::Result<()> {
+pub(super) fn write_fields(
+    event: &Event<'_>,
+    fields: &[Field],
+    object: &mut Object<'_>,
+) -> io::Result<()> {
     for field in fields {
         if let Some(value) = (field.get)(event) {
             write_value(object, field.name, value)?;

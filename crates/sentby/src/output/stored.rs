@@ -50,11 +50,7 @@ pub fn packet(event: &Event<'_>, out: &mut Vec<u8>) {
     pcapng::packet(event, out);
 }
 
-fn write(
-    event: &Event<'_>,
-    wanted: impl Fn(&Field) -> bool,
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
+fn write(event: &Event<'_>, wanted: impl Fn(&Field) -> bool, out: &mut Vec<u8>) -> io::Result<()> {
     let mut object = Object::open(out);
     for field in FIELDS.iter().filter(|field| wanted(field)) {
         write_fields(event, std::slice::from_ref(field), &mut object)?;

@@ -95,7 +95,9 @@ impl RecordArgs {
         let mut command = Self::augment_args(Command::new("record"))
             .about("Keeps events in a file, to be asked later with `query`")
             .long_about(None);
-        for id in ["json", "write", "print", "file_size", "file_seconds", "file_count", "times", "color"] {
+        for id in
+            ["json", "write", "print", "file_size", "file_seconds", "file_count", "times", "color"]
+        {
             command = command.mut_arg(id, |arg| arg.hide(true));
         }
         command

@@ -99,8 +99,7 @@ fn packet(random: u64, seq: u16, out: &mut Vec<u8>) {
         let whole = QUERY.len() as u64;
         let ports = (32_768 + (random >> 48) as u16 / 4, 53);
         let src = [192, 0, 2, 1].into();
-        let sent =
-            Sent { src, dst: dst.into(), ports, protocol: UDP, seq: 0, bytes: QUERY, whole };
+        let sent = Sent { src, dst: dst.into(), ports, protocol: UDP, seq: 0, bytes: QUERY, whole };
         rebuild::packet(&sent, out);
         return;
     }

@@ -96,7 +96,16 @@ fn sum_up(connection: &Connection, minutes: &Minutes) -> rusqlite::Result<()> {
     for ([minute, proto, evidence, process, destination], sum) in sorted {
         let Sum { events, bytes, unmeasured, first, last } = sum;
         add.execute(params![
-            minute, proto, evidence, process, destination, events, bytes, unmeasured, first, last
+            minute,
+            proto,
+            evidence,
+            process,
+            destination,
+            events,
+            bytes,
+            unmeasured,
+            first,
+            last
         ])?;
     }
     Ok(())
@@ -299,8 +308,8 @@ impl ToSql for Text<'_> {
 /// FNV-1a (draft-eastlake-fnv), by which equal facts are found again: the same in every
 /// version of sentby. Facts are compared as well.
 fn digest(bytes: &[u8]) -> i64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| {
+        (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3)
+    });
     hash as i64
 }

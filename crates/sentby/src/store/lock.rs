@@ -36,8 +36,9 @@ impl Lock {
                 recording.display()
             );
         }
-        let written =
-            file.set_len(0).and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
         written.with_context(|| format!("writing {}", path.display()))?;
         Ok(Lock { _file: file })
     }

@@ -51,7 +51,8 @@ pub fn is_database(path: &Path) -> bool {
 pub fn open(path: &Path) -> Result<Connection> {
     let name = path.display();
     // SQLite's own errors do not tell why.
-    let empty = File::open(path).and_then(|f| f.metadata()).with_context(|| format!("opening {name}"))?;
+    let empty =
+        File::open(path).and_then(|f| f.metadata()).with_context(|| format!("opening {name}"))?;
     if empty.len() == 0 {
         return Err(anyhow!("{name} is empty, not a recording"));
     }

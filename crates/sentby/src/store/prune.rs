@@ -53,7 +53,8 @@ impl Pruner {
 
     /// One step, of a few milliseconds.
     pub fn step(&mut self, connection: &mut Connection) -> rusqlite::Result<Step> {
-        let number = |c: &Connection, name| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let number =
+            |c: &Connection, name| c.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let page = number(connection, "page_size")?;
         let free = number(connection, "freelist_count")?;
         let used = (number(connection, "page_count")? - free) * page;

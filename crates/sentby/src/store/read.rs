@@ -375,8 +375,8 @@ impl Known {
         if self.words.len() >= MAX_KEPT {
             self.words.clear();
         }
-        let word: Arc<[u8]> = connection
-            .query_row("SELECT word FROM words WHERE id = ?1", [id], |row| {
+        let word: Arc<[u8]> =
+            connection.query_row("SELECT word FROM words WHERE id = ?1", [id], |row| {
                 Ok(bytes(row.get_ref(0)?).into())
             })?;
         self.words.insert(id, word.clone());
@@ -446,7 +446,7 @@ impl Known {
             }),
         };
         let time = id - row.get::<_, Option<i64>>(4)?.unwrap_or_default();
-        let task = evidence.names_a_process().then(|| sender.as_ref()).flatten();
+        let task = evidence.names_a_process().then_some(sender.as_ref()).flatten();
         batch.items.push(Item::Capture(Capture {
             time: u64::try_from(time).unwrap_or_default(),
             hook: recorded::hook(&hook).unwrap_or(HOOK),
@@ -493,9 +493,8 @@ impl Source for RecordSource {
             self.ended = true;
             return Ok(());
         };
-        let stopped = self
-            .range((from, to), batch)
-            .with_context(|| format!("reading {}", self.name))?;
+        let stopped =
+            self.range((from, to), batch).with_context(|| format!("reading {}", self.name))?;
         let left = stopped.map(|id| if newest_first { (from, id) } else { (id + 1, to) });
         let ranges = &mut self.selection.ranges;
         let at = if newest_first { ranges.len() - 1 } else { 0 };
@@ -515,12 +514,7 @@ impl Source for RecordSource {
 
     fn counts(&mut self) -> Counts {
         let mut counts = Counts::default();
-        counts.hooks.push(HookCount {
-            hook: HOOK,
-            seen: self.seen,
-            filtered: 0,
-            missed: Some(0),
-        });
+        counts.hooks.push(HookCount { hook: HOOK, seen: self.seen, filtered: 0, missed: Some(0) });
         counts
     }
 

@@ -1,8 +1,8 @@
 //! `sentby record`: what is captured, or what a file holds, into a recording.
 
+use super::cli::RecordArgs;
 use super::prune::Bounds;
 use super::write::{Recorder, Settings};
-use super::cli::RecordArgs;
 use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::capture::replay;
@@ -53,7 +53,9 @@ fn import(
     }
     if same(file, &args.output) == Some(true) {
         let path = file.display();
-        Err(UsageError(format!("--from {path}: it is the recording itself; give another with -o")))?;
+        Err(UsageError(format!(
+            "--from {path}: it is the recording itself; give another with -o"
+        )))?;
     }
     let stop = trace::stopped_by_signals()?;
     let filter = Filter::detached(&args.trace.filter)?;
@@ -61,7 +63,8 @@ fn import(
     let protocols = asked.iter().map(|a| a.protocol.name()).collect();
     let path = file.to_owned();
     // First what is read: what cannot be leaves no recording behind.
-    let reader = Reader::spawn(move || replay::open(&path, &plan, protocols), privileges::drop_unneeded)?;
+    let reader =
+        Reader::spawn(move || replay::open(&path, &plan, protocols), privileges::drop_unneeded)?;
     let output = open()?;
     privileges::drop_unneeded();
     trace::announce(&args.trace.output, &reader)?;

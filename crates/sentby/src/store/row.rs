@@ -104,7 +104,7 @@ impl Rowing {
         let from = bytes.len();
         stored::request(event, bytes)?;
         let fields = from..bytes.len();
-        let more = stored::more(event, bytes)?.then(|| fields.end..bytes.len());
+        let more = stored::more(event, bytes)?.then_some(fields.end..bytes.len());
         let from = bytes.len();
         let packet = self.packets.then(|| {
             stored::packet(event, bytes);

@@ -49,8 +49,7 @@ pub fn migrate(connection: &Connection, path: &Path) -> Result<()> {
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         bail!("writing {}: no write-ahead log here ({mode}); use a local disk", path.display());
     }

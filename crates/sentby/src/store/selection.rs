@@ -124,7 +124,10 @@ impl Selection {
 }
 
 /// From the first event of a time to behind its last.
-pub fn bounds(connection: &Connection, times: (Option<i64>, Option<i64>)) -> Result<Option<(i64, i64)>> {
+pub fn bounds(
+    connection: &Connection,
+    times: (Option<i64>, Option<i64>),
+) -> Result<Option<(i64, i64)>> {
     let one = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
     let (first, last) = (one("SELECT min(id) FROM events")?, one("SELECT max(id) FROM events")?);
     let Some((first, last)) = first.zip(last) else { return Ok(None) };
@@ -157,10 +160,10 @@ mod tests {
     fn only_minutes_in_which_something_happened_are_left() {
         let m = MINUTE;
         assert_eq!(within(&[(0, 10 * m)], &[2, 3, 7]), [(2 * m, 4 * m), (7 * m, 8 * m)]);
-        assert_eq!(within(&[(2 * m + 5, 7 * m + 9)], &[1, 2, 7, 8]), [
-            (2 * m + 5, 3 * m),
-            (7 * m, 7 * m + 9)
-        ]);
+        assert_eq!(
+            within(&[(2 * m + 5, 7 * m + 9)], &[1, 2, 7, 8]),
+            [(2 * m + 5, 3 * m), (7 * m, 7 * m + 9)]
+        );
         assert!(within(&[(0, m)], &[]).is_empty());
     }
 }

@@ -83,7 +83,7 @@ impl Recorder {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         drop(options.open(path).with_context(|| format!("opening {}", path.display()))?);
         let lock = Lock::take(path)?;
-        let connection = connect(path)?;
+        let connection = open_for_writing(path)?;
         let (to, from) = mpsc::sync_channel(CHANNEL);
         let (lost, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
         let mut writer = Writer {
@@ -127,7 +127,9 @@ impl Recorder {
 
     fn failure(&self) -> io::Error {
         let failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        io::Error::other(failed.clone().unwrap_or_else(|| "the store's thread has ended".to_owned()))
+        io::Error::other(
+            failed.clone().unwrap_or_else(|| "the store's thread has ended".to_owned()),
+        )
     }
 }
 
@@ -162,7 +164,11 @@ impl Output for Recorder {
         }
         passed?;
         let failed = self.failed.lock().map(|failed| failed.is_some()).unwrap_or(true);
-        if failed { Err(self.failure()) } else { Ok(vec![(FULL, self.lost.load(Ordering::Relaxed))]) }
+        if failed {
+            Err(self.failure())
+        } else {
+            Ok(vec![(FULL, self.lost.load(Ordering::Relaxed))])
+        }
     }
 }
 
@@ -175,7 +181,7 @@ impl Drop for Recorder {
 /// Opens the database for writing. A kill loses nothing that was committed: it is in the
 /// page cache. A crash of the machine loses the last moments, and harms nothing
 /// (`synchronous=NORMAL`, with a write-ahead log).
-fn connect(path: &Path) -> Result<Connection> {
+fn open_for_writing(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opening = || format!("opening {}", path.display());
     let connection = Connection::open_with_flags(path, flags).with_context(opening)?;

@@ -94,7 +94,7 @@ fn line(
     clock.write(time, &mut when)?;
     let eighths = (u128::from(events) * u128::from(BAR) * 8).div_ceil(u128::from(most)) as usize;
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.push(['▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths % 8 - 1]);
     }
     writeln!(out, "{}", format!("{when}  {events:>width$}  {bytes:>12}  {bar}").trim_end())?;

@@ -17,7 +17,11 @@ const MAX_FLOWS: usize = 1_000_000;
 type Times = (Option<i64>, Option<i64>);
 
 /// Counts whole minutes. Returns what is left at the edges.
-pub fn sum(connection: &Connection, question: &Question, groups: &mut Groups) -> Result<Vec<Times>> {
+pub fn sum(
+    connection: &Connection,
+    question: &Question,
+    groups: &mut Groups,
+) -> Result<Vec<Times>> {
     let Some((from, to)) = bounds(connection, question.times)? else { return Ok(Vec::new()) };
     // Of the first minute that is there, a part may be gone.
     let first = from.div_euclid(MINUTE) + i64::from(from.rem_euclid(MINUTE) != 0);

@@ -124,13 +124,7 @@ pub struct Groups {
 impl Groups {
     /// None yet.
     pub fn new(shape: Shape) -> Groups {
-        Groups {
-            shape,
-            groups: HashMap::new(),
-            others: Sum::default(),
-            bins: 0,
-            key: Vec::new(),
-        }
+        Groups { shape, groups: HashMap::new(), others: Sum::default(), bins: 0, key: Vec::new() }
     }
 
     /// Counts what an event stands for, in the step of time that begins with it.

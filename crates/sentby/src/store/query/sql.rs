@@ -24,7 +24,7 @@ pub fn run(path: &Path, sql: &str, json: bool) -> Result<()> {
     if !statement.readonly() || statement.column_count() == 0 {
         Err(UsageError("--sql: only questions (SELECT) are answered".to_owned()))?;
     }
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).map_err(wrong)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut block = vec![names.clone()];

@@ -21,7 +21,10 @@ pub fn json(groups: &[(Vec<u8>, Group)], bin: Option<u64>, out: &mut impl Write)
                 out.write_all(open)?;
                 let time = rfc3339(*time);
                 let time = String::from_utf8_lossy(&time);
-                writeln!(out, "{comma}\"time\":\"{time}\",\"events\":{events},\"bytes\":{bytes}}}")?;
+                writeln!(
+                    out,
+                    "{comma}\"time\":\"{time}\",\"events\":{events},\"bytes\":{bytes}}}"
+                )?;
             }
             continue;
         }

@@ -38,7 +38,11 @@ fn count(ctx: &Ctx, db: &Path) -> Result<u64> {
 fn is_sound(ctx: &Ctx, db: &Path) -> Result<()> {
     let said = query(ctx, db, &["--sql", "PRAGMA integrity_check"])?;
     ensure!(said.lines().last() == Some("ok"), "{said}");
-    let sums = query(ctx, db, &["--sql", "SELECT (SELECT count(*) FROM events) - sum(events) FROM minutes"])?;
+    let sums = query(
+        ctx,
+        db,
+        &["--sql", "SELECT (SELECT count(*) FROM events) - sum(events) FROM minutes"],
+    )?;
     ensure!(sums.lines().last() == Some("0"), "events and sums differ: {sums}");
     Ok(())
 }
