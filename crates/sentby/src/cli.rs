@@ -272,12 +272,8 @@ pub fn command() -> Command {
     let replay = ReplayArgs::augment_args(Command::new("replay"))
         .about("What a capture file holds (pcap, pcapng), as if it were sent now")
         .long_about(None);
-    let fill = Command::new("__fill")
-        .hide(true)
-        .arg(clap::arg!(<FILE>).value_parser(clap::value_parser!(PathBuf)))
-        .arg(clap::arg!(<EVENTS>).value_parser(clap::value_parser!(u64)));
     command
-        .subcommand(fill)
+        .subcommand(crate::store::fill::command())
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(replay, "all"))
         .subcommand(with_protocols(RecordArgs::command(), "all"))

@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::output::Output;
 use anyhow::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wire::rebuild::{self, Sent};
 use wire::transport::UDP;
@@ -26,6 +26,14 @@ const ADDRESSES: u64 = 3000;
 
 /// A DNS query for www.example.com (RFC 1035 section 4.1).
 const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
+
+/// The hidden subcommand.
+pub fn command() -> clap::Command {
+    clap::Command::new("__fill")
+        .hide(true)
+        .arg(clap::arg!(<FILE>).value_parser(clap::value_parser!(PathBuf)))
+        .arg(clap::arg!(<EVENTS>).value_parser(clap::value_parser!(u64)))
+}
 
 /// Fills, and says how long it took.
 pub fn run(path: &Path, events: u64) -> Result<()> {
