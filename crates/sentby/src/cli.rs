@@ -9,12 +9,14 @@ use crate::filter::FilterArgs;
 use crate::generate::Generate;
 use crate::output::TimeStyle;
 use crate::report::ReportArgs;
+use crate::store::cli::{QueryArgs, RecordArgs};
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{buffer_size, duration, file_size};
+use values::buffer_size;
+pub use values::{duration, file_size};
 use wire::{PROTOCOLS, Protocol};
 
 /// Default size of the buffer between kernel and user space, in bytes: some 13,000
@@ -31,12 +33,18 @@ pub enum Task {
     Report(Vec<Asked>, Box<ReportArgs>),
     /// Show it live, in the terminal.
     Top(Vec<Asked>, Box<TopArgs>),
+    /// Keep events.
+    Record(Vec<Asked>, Box<RecordArgs>),
+    /// Ask a recording.
+    Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
     Doctor(DoctorArgs),
     /// Print SystemTap's script, or make a module of it.
     SystemTap(SystemTapTask),
     /// Make man pages or completions.
     Generate(Generate),
+    /// Fill a recording with so many events, for measurements.
+    Fill(PathBuf, u64),
     /// Wait to become the traced command (launch.rs).
     Launch(Vec<OsString>),
 }
@@ -47,7 +55,7 @@ pub struct TraceArgs {
     /// More protocols to trace at the same time; then, as tcpdump has it, which packets: e.g.
     /// `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
     #[arg(value_name = "PROTOCOL | EXPRESSION")]
-    words: Vec<String>,
+    pub words: Vec<String>,
 
     /// Command to run; just it and its descendants are traced
     #[arg(last = true, value_name = "COMMAND")]
@@ -85,7 +93,7 @@ pub struct ReplayArgs {
     /// Protocols to look for, all where none is given; then, as tcpdump has it, which packets:
     /// e.g. `tcp port 443 and not host 192.0.2.7` (docs/filters.md)
     #[arg(value_name = "PROTOCOL | EXPRESSION")]
-    words: Vec<String>,
+    pub words: Vec<String>,
 
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -298,10 +306,13 @@ pub fn command() -> Command {
         .about("Who sends what, live in the terminal (docs/top.md)")
         .long_about(None);
     command
+        .subcommand(crate::store::fill::command())
         .subcommand(trace("all", "Everything above at once"))
         .subcommand(with_protocols(top, "all"))
         .subcommand(with_protocols(replay, "all"))
         .subcommand(with_protocols(report, "all"))
+        .subcommand(with_protocols(RecordArgs::command(), "all"))
+        .subcommand(with_protocols(QueryArgs::command(), "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -328,36 +339,38 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
         "doctor" => Ok(Task::Doctor(DoctorArgs::from_arg_matches(matches)?)),
         "systemtap" => Ok(Task::SystemTap(SystemTapTask::from_arg_matches(matches)?)),
         "generate" => Ok(Task::Generate(Generate::from_arg_matches(matches)?)),
+        "__fill" => {
+            let path = matches.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
+            Ok(Task::Fill(path, matches.get_one::<u64>("EVENTS").copied().unwrap_or_default()))
+        }
         "__launch" => {
             let words = matches.get_many::<OsString>("COMMAND").unwrap_or_default();
             Ok(Task::Launch(words.cloned().collect()))
         }
         "top" => {
             let mut args = TopArgs::from_arg_matches(matches)?;
-            let (more, expression) = split(&args.trace.words);
-            let first = if more.is_empty() { "all" } else { "" };
-            let asked = asked(first, more, matches);
-            args.trace.filter.expression = expression.to_vec();
-            args.trace.filter.fields = field_args(&asked, matches);
+            let asked = words(&args.trace.words, &mut args.trace.filter, matches);
             Ok(Task::Top(asked, Box::new(args)))
         }
         "replay" => {
             let mut args = ReplayArgs::from_arg_matches(matches)?;
-            let (more, expression) = split(&args.words);
-            let first = if more.is_empty() { "all" } else { "" };
-            let asked = asked(first, more, matches);
-            args.filter.expression = expression.to_vec();
-            args.filter.fields = field_args(&asked, matches);
+            let asked = words(&args.words, &mut args.filter, matches);
             Ok(Task::Replay(asked, Box::new(args)))
         }
         "report" => {
             let mut args = ReportArgs::from_arg_matches(matches)?;
-            let (more, expression) = split(&args.words);
-            let first = if more.is_empty() { "all" } else { "" };
-            let asked = asked(first, more, matches);
-            args.filter.expression = expression.to_vec();
-            args.filter.fields = field_args(&asked, matches);
+            let asked = words(&args.words, &mut args.filter, matches);
             Ok(Task::Report(asked, Box::new(args)))
+        }
+        "record" => {
+            let mut args = RecordArgs::from_arg_matches(matches)?;
+            let asked = words(&args.trace.words, &mut args.trace.filter, matches);
+            Ok(Task::Record(asked, Box::new(args)))
+        }
+        "query" => {
+            let mut args = QueryArgs::from_arg_matches(matches)?;
+            let asked = words(&args.words, &mut args.filter, matches);
+            Ok(Task::Query(asked, Box::new(args)))
         }
         first => {
             let mut args = TraceArgs::from_arg_matches(matches)?;
@@ -368,6 +381,15 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             Ok(Task::Trace(asked, Box::new(args)))
         }
     }
+}
+
+/// The protocols that words begin with, all where there is none; the rest is the expression.
+fn words(words: &[String], filter: &mut FilterArgs, matches: &ArgMatches) -> Vec<Asked> {
+    let (more, expression) = split(words);
+    let asked = asked(if more.is_empty() { "all" } else { "" }, more, matches);
+    filter.expression = expression.to_vec();
+    filter.fields = field_args(&asked, matches);
+    asked
 }
 
 /// Leading protocols, and the expression behind them.

@@ -8,7 +8,7 @@ use crate::enrich::GoBuild;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use wire::{Ending, Layer, Packet, Request};
+use wire::{Ending, Fault, Layer, Packet, Request};
 
 /// Length of `comm` in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -216,6 +216,21 @@ pub struct Recorded {
     pub go: Option<GoBuild>,
     /// The name of the destination, and who called it so.
     pub dst_name: Option<(Vec<u8>, String)>,
+    /// The request itself, as it was understood then.
+    pub stored: Option<Stored>,
+}
+
+/// A request as a recording of sentby's keeps it beside the packet, or without one.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its number there; later ones are higher.
+    pub row: i64,
+    /// Where it came from and went to.
+    pub ends: Ends,
+    /// The protocol's own fields, as JSON.
+    pub fields: String,
+    /// What was wrong with its bytes.
+    pub faults: Vec<Fault>,
 }
 
 /// Processes that held a socket which a packet may have left by.

@@ -13,6 +13,7 @@ mod expression;
 mod fields;
 mod local;
 mod parse;
+mod parts;
 mod pattern;
 
 pub use args::FilterArgs;

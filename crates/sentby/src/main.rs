@@ -23,6 +23,7 @@ mod privileges;
 mod progress;
 mod replay;
 mod report;
+mod store;
 mod systemtap;
 mod top;
 mod trace;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         cli::Task::Replay(protocols, args) => replay::run(protocols, &args),
         cli::Task::Report(protocols, args) => report::run(protocols, &args),
         cli::Task::Top(protocols, args) => top::run(protocols, &args),
+        cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
+        cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
+        cli::Task::Fill(path, events) => store::fill::run(&path, events),
         cli::Task::Doctor(args) => doctor::run(&args),
         cli::Task::SystemTap(task) => systemtap::run(task),
         cli::Task::Generate(what) => generate::run(&what),

@@ -11,7 +11,7 @@ use crate::asked::{self, Asked, Found};
 use crate::capture::Counts;
 use crate::capture::reader::{Message, Reader};
 use crate::enrich::Enricher;
-use crate::event::{Batch, Capture, Ends, Item, Outcome, Raw, Recorded, Wanted};
+use crate::event::{Batch, Capture, Ends, Item, Outcome, Raw, Recorded, Stored, Wanted};
 use crate::filter::Filter;
 use crate::flows::{Flow, Flows, Key, Pending, REQUEST_MAX};
 use crate::ledger::Ledger;
@@ -101,6 +101,12 @@ impl Pipeline<'_> {
             quiet_pipe(self.expire(None))?;
         }
         let flushed = self.output.flush();
+        let settled = self.output.settle().map(|lost| {
+            for (place, n) in lost.into_iter().filter(|(_, n)| *n > 0) {
+                self.ledger.shown -= n.min(self.ledger.shown);
+                *self.ledger.lost.entry(place).or_default() += n;
+            }
+        });
         let mut failed = None;
         if let Some(counts) = end {
             let mut counts = (*counts)?;
@@ -111,6 +117,7 @@ impl Pipeline<'_> {
             return Err(error);
         }
         quiet_pipe(flushed)?;
+        quiet_pipe(settled)?;
         quiet_pipe(self.output.finish(&self.ledger))?;
         failed.map_or(Ok(()), Err)
     }
@@ -168,6 +175,11 @@ impl Pipeline<'_> {
     }
 
     fn capture(&mut self, capture: &Capture, bytes: &[u8]) -> io::Result<()> {
+        if let Some(recorded) = &capture.recorded
+            && let Some(stored) = &recorded.stored
+        {
+            return self.stored((capture, bytes), recorded, stored);
+        }
         let Some(packet) = wire::packet::parse(capture.layer, bytes) else {
             self.undecodable();
             return Ok(());
@@ -176,7 +188,7 @@ impl Pipeline<'_> {
         if let Some(recorded) = &capture.recorded
             && let Some(protocol) = recorded.protocol
         {
-            return self.recorded((capture, bytes), recorded, protocol, &packet);
+            return self.recorded((capture, bytes), recorded, protocol, &packet).map(drop);
         }
         match (capture.wanted, wire::transport::tcp(&packet), capture.segment) {
             (Wanted::Payload { begins, opens }, Some(segment), _) => {
@@ -249,19 +261,42 @@ impl Pipeline<'_> {
         self.request(capture, Ends::of(&packet), &request, (Raw::Packet(bytes), Some(outcome)))
     }
 
+    /// A request of a recording: of its packet, or as it was understood then where there is
+    /// no packet, or where nobody understands it any more.
+    fn stored(
+        &mut self,
+        (capture, bytes): (&Capture, &[u8]),
+        recorded: &Recorded,
+        stored: &Stored,
+    ) -> io::Result<()> {
+        let Some(protocol) = recorded.protocol else { return Ok(()) };
+        let Some(at) = self.asked.iter().position(|a| a.protocol.name() == protocol) else {
+            return Ok(());
+        };
+        if let Some(packet) = wire::packet::parse(capture.layer, bytes) {
+            if self.recorded((capture, bytes), recorded, protocol, &packet)? {
+                return Ok(());
+            }
+            self.ledger.parts -= 1;
+        }
+        let request = stored.request(self.asked[at].protocol);
+        self.request(capture, stored.ends, &request, (Raw::Packet(bytes), recorded.outcome))
+    }
+
     /// A packet that a recording has for one request, whatever came before and after it.
+    /// Returns whether it is one.
     fn recorded(
         &mut self,
         (capture, bytes): (&Capture, &[u8]),
         recorded: &Recorded,
         protocol: &str,
         packet: &Packet<'_>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.ledger.parts += 1;
         let raw = (Raw::Packet(bytes), recorded.outcome);
         let ends = Ends::of(packet);
         let Some(at) = self.asked.iter().position(|a| a.protocol.name() == protocol) else {
-            return Ok(());
+            return Ok(false);
         };
         let asked = [self.asked[at]];
         if let Some(mut request) = asked::decode(&asked, packet) {
@@ -269,14 +304,14 @@ impl Pipeline<'_> {
                 request.protocol.conclude(&mut request, outcome);
             }
             self.ledger.parts -= 1;
-            return self.request(capture, ends, &request, raw);
+            return self.request(capture, ends, &request, raw).map(|()| true);
         }
-        let Some(segment) = wire::transport::tcp(packet) else { return Ok(()) };
+        let Some(segment) = wire::transport::tcp(packet) else { return Ok(false) };
         if let Found::Request(request, _) = asked::decode_stream(&asked, segment.payload, true) {
             self.ledger.parts -= 1;
-            return self.request(capture, ends, &request, raw);
+            return self.request(capture, ends, &request, raw).map(|()| true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// One send that the device cuts into several datagrams (UDP_SEGMENT).

@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::openings::Openings;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
+use crate::progress::{Progress, Watched};
 use crate::{privileges, trace};
 use anyhow::Result;
 
@@ -22,7 +23,9 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
     let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols = asked.iter().map(|a| a.protocol.name()).collect();
     let path = args.file.clone();
-    let open = move || replay::open(&path, &plan, protocols);
+    let progress = Progress::new(args.output.quiet, args.output.write.is_none());
+    let (watched, done) = Watched::file(progress, &path);
+    let open = move || replay::open_watched(&path, &plan, protocols, done);
     let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
     trace::announce(&args.output, &reader)?;
@@ -32,7 +35,7 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
         openings: Openings::new(),
         enricher: Enricher::detached(),
         filter,
-        output,
+        output: Box::new(watched.over(output)),
         ledger: Ledger::default(),
         notes: Vec::new(),
     };

@@ -29,10 +29,20 @@ const STDOUT_BUFFER: usize = 64 * 1024;
 
 /// Traces protocols until told to stop.
 pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
+    run_into(asked, args, || open_output(&args.output), None)
+}
+
+/// The same into an output of the caller's; `live` is said once the probes are.
+pub fn run_into(
+    asked: Vec<Asked>,
+    args: &TraceArgs,
+    output: impl FnOnce() -> Result<Box<dyn output::Output>>,
+    live: Option<&str>,
+) -> Result<()> {
     ebpf::catch_libbpf_messages(args.output.verbose > 1);
     let stop = stopped_by_signals()?;
     let mut filter = Filter::new(&args.filter)?;
-    let output = open_output(&args.output)?;
+    let output = output()?;
     let command = match args.command.is_empty() {
         true => None,
         false => Some(Waiting::new(&args.command)?),
@@ -51,6 +61,9 @@ pub fn run(asked: Vec<Asked>, args: &TraceArgs) -> Result<()> {
         }
     };
     privileges::drop_unneeded();
+    if let Some(live) = live {
+        say(&args.output, format_args!("{live}"));
+    }
     announce(&args.output, &reader)?;
     if let Some(command) = command {
         command.start(stop.clone())?;

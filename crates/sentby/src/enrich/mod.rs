@@ -15,7 +15,7 @@ mod programs;
 mod sockets;
 mod user;
 
-pub use container::SHORT_ID;
+pub use container::{SHORT_ID, container as container_of, unit as unit_of};
 pub use descendants::descendants;
 pub use go::GoBuild;
 pub use procfs::{Procfs, read_limited};

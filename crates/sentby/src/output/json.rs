@@ -64,7 +64,11 @@ pub fn write_whole(event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     write_event(event, line, None)
 }
 
-fn write_fields(event: &Event<'_>, fields: &[Field], object: &mut Object<'_>) -> io::Result<()> {
+pub(super) fn write_fields(
+    event: &Event<'_>,
+    fields: &[Field],
+    object: &mut Object<'_>,
+) -> io::Result<()> {
     for field in fields {
         if let Some(value) = (field.get)(event) {
             write_value(object, field.name, value)?;
@@ -90,12 +94,18 @@ fn write_event(event: &Event<'_>, line: &mut Vec<u8>, kept: Option<&Pieces>) -> 
         }
     }
     object.key(event.request.protocol.name())?;
-    let mut inner = Object::open(object.out);
+    write_request(event, object.out)?;
+    object.close();
+    Ok(())
+}
+
+/// Appends the protocol's own fields as one object.
+pub(super) fn write_request(event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut inner = Object::open(out);
     for (field, value) in event.request.fields() {
         write_request_value(&mut inner, field.name, value)?;
     }
     inner.close();
-    object.close();
     Ok(())
 }
 
@@ -144,7 +154,7 @@ fn write_value(object: &mut Object<'_>, name: &str, value: Value<'_>) -> io::Res
     }
 }
 
-fn write_request_value(
+pub(super) fn write_request_value(
     object: &mut Object<'_>,
     name: &str,
     value: &wire::Value<'_>,
@@ -163,18 +173,18 @@ fn write_request_value(
 }
 
 /// An object being written.
-struct Object<'o> {
+pub(super) struct Object<'o> {
     out: &'o mut Vec<u8>,
     empty: bool,
 }
 
 impl<'o> Object<'o> {
-    fn open(out: &'o mut Vec<u8>) -> Self {
+    pub(super) fn open(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
         Object { out, empty: true }
     }
 
-    fn close(self) {
+    pub(super) fn close(self) {
         self.out.push(b'}');
     }
 
@@ -287,7 +297,7 @@ fn hex(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn string(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
     if is_plain(text.as_bytes()) {
         return quoted(out, text.as_bytes());
     }

@@ -7,8 +7,9 @@ mod kept;
 mod page;
 mod pcapng;
 mod rotation;
+pub mod stored;
 mod text;
-mod time;
+pub mod time;
 
 pub use rotation::Rotation;
 pub use time::rfc3339;
@@ -29,10 +30,26 @@ pub trait Output {
     /// Makes what was taken visible; called whenever no more events are waiting.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Nothing more comes: makes the last of it durable. Returns how many of the events that
+    /// it took it could not keep, by place.
+    fn settle(&mut self) -> io::Result<Vec<(&'static str, u64)>> {
+        Ok(Vec::new())
+    }
+
     /// The run is over: takes where every capture went.
     fn finish(&mut self, ledger: &Ledger) -> io::Result<()> {
         let _ = ledger;
         Ok(())
+    }
+}
+
+impl<O: Output + ?Sized> Output for &mut O {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        (**self).event(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
     }
 }
 
@@ -48,6 +65,12 @@ impl Output for Both {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()?;
         self.1.flush()
+    }
+
+    fn settle(&mut self) -> io::Result<Vec<(&'static str, u64)>> {
+        let mut lost = self.0.settle()?;
+        lost.append(&mut self.1.settle()?);
+        Ok(lost)
     }
 
     fn finish(&mut self, ledger: &Ledger) -> io::Result<()> {

@@ -170,25 +170,7 @@ impl Pcapng {
     /// Puts the packet together; its length as it was sent, and whether it is made up.
     fn packet(&mut self, event: &Event<'_>) -> (u32, bool) {
         self.packet.clear();
-        match event.raw {
-            Raw::Packet(bytes) => {
-                let parsed = wire::packet::parse(wire::Layer::Ip, bytes);
-                let stated = parsed.and_then(|p| p.ip_len);
-                let end = stated.map_or(bytes.len(), |len| bytes.len().min(len as usize));
-                self.packet.extend_from_slice(&bytes[..end]);
-                rebuild::fill_checksums(&mut self.packet);
-                (stated.or(event.len).unwrap_or_default(), false)
-            }
-            Raw::Payload { protocol, seq, bytes, whole } => {
-                let ports = (event.sport.unwrap_or_default(), event.dport.unwrap_or_default());
-                let (src, dst) = (event.src, event.dst);
-                // There was more of it, and nobody knows how much.
-                let cut = event.request.faults.contains(&Fault::Truncated);
-                let whole = whole + u64::from(cut);
-                let sent = Sent { src, dst, ports, protocol, seq, bytes, whole };
-                (rebuild::packet(&sent, &mut self.packet), true)
-            }
-        }
+        packet(event, &mut self.packet)
     }
 
     /// Writes what is known about the sender: a line for programs, and one for people.
@@ -205,15 +187,8 @@ impl Pcapng {
         self.comment.clear();
         self.comment.extend_from_slice(PREFIX);
         write!(self.comment, "{{\"format\":{FORMAT},\"packet\":\"{packet}\"")?;
-        if let Some(outcome) = event.outcome {
-            let mut object = json!({ "attempts": outcome.attempts });
-            if let Some(ending) = outcome.ending {
-                object["ending"] = json!(ending.name());
-            }
-            if let Some(after) = outcome.after {
-                object["after_ns"] = json!(after);
-            }
-            write!(self.comment, ",\"outcome\":{object}")?;
+        if let Some(outcome) = outcome(event) {
+            write!(self.comment, ",\"outcome\":{outcome}")?;
         }
         self.comment.extend_from_slice(b",\"event\":");
         self.comment.extend_from_slice(&self.json);
@@ -278,6 +253,44 @@ impl Output for Pcapng {
         self.statistics(Some(ledger));
         self.flush()
     }
+}
+
+/// Appends the packet of an event, or one made up around what was sent; its length as it
+/// was sent, and whether it is made up.
+pub(super) fn packet(event: &Event<'_>, out: &mut Vec<u8>) -> (u32, bool) {
+    let from = out.len();
+    match event.raw {
+        Raw::Packet(bytes) => {
+            let parsed = wire::packet::parse(wire::Layer::Ip, bytes);
+            let stated = parsed.and_then(|p| p.ip_len);
+            let end = stated.map_or(bytes.len(), |len| bytes.len().min(len as usize));
+            out.extend_from_slice(&bytes[..end]);
+            rebuild::fill_checksums(&mut out[from..]);
+            (stated.or(event.len).unwrap_or_default(), false)
+        }
+        Raw::Payload { protocol, seq, bytes, whole } => {
+            let ports = (event.sport.unwrap_or_default(), event.dport.unwrap_or_default());
+            let (src, dst) = (event.src, event.dst);
+            // There was more of it, and nobody knows how much.
+            let cut = event.request.faults.contains(&Fault::Truncated);
+            let whole = whole + u64::from(cut);
+            let sent = Sent { src, dst, ports, protocol, seq, bytes, whole };
+            (rebuild::packet(&sent, out), true)
+        }
+    }
+}
+
+/// How what it opened has ended, as the comments tell it.
+pub(super) fn outcome(event: &Event<'_>) -> Option<serde_json::Value> {
+    let outcome = event.outcome?;
+    let mut object = json!({ "attempts": outcome.attempts });
+    if let Some(ending) = outcome.ending {
+        object["ending"] = json!(ending.name());
+    }
+    if let Some(after) = outcome.after {
+        object["after_ns"] = json!(after);
+    }
+    Some(object)
 }
 
 /// Creates a file for nobody else to read: packets hold cookies and passwords, which

@@ -7,7 +7,6 @@ use super::parties::{self, Level, Parties, Tally};
 use crate::event::{Event, Evidence};
 use crate::ledger::Ledger;
 use crate::output::Output;
-use crate::progress::Progress;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io;
@@ -66,15 +65,13 @@ pub struct Aggregate {
     pub total: Tally,
     /// Those that are here in full.
     pub events: Events,
-    /// How far it has come.
-    pub progress: Progress,
     /// Where every capture went, once the run is over.
     pub ledger: Ledger,
 }
 
 impl Aggregate {
     /// Nothing yet.
-    pub fn new(protocols: Vec<&'static str>, progress: Progress) -> Aggregate {
+    pub fn new(protocols: Vec<&'static str>) -> Aggregate {
         let room = (parties::MAX_EXACT, parties::MAX_COARSE);
         Aggregate {
             bins: Bins::new(protocols.len()),
@@ -86,7 +83,6 @@ impl Aggregate {
             evidence: [0; Evidence::ALL.len()],
             total: Tally::default(),
             events: Events::new((kept::MAX_EVENTS, kept::MAX_BYTES)),
-            progress,
             ledger: Ledger::default(),
         }
     }
@@ -243,7 +239,6 @@ fn network_about(address: IpAddr) -> Map<String, Value> {
 
 impl Output for &mut Aggregate {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        self.progress.step();
         self.add(event)
     }
 
@@ -258,7 +253,7 @@ mod tests {
     use crate::fixture::Sample;
 
     fn aggregate() -> Aggregate {
-        Aggregate::new(vec!["other", "probe"], Progress::new("", true))
+        Aggregate::new(vec!["other", "probe"])
     }
 
     #[test]

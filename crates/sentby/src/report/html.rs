@@ -193,10 +193,9 @@ mod tests {
     use super::*;
     use crate::fixture::Sample;
     use crate::output::Output;
-    use crate::progress::Progress;
 
     fn page(samples: &[Sample]) -> String {
-        let mut all = Aggregate::new(vec!["probe"], Progress::new("", true));
+        let mut all = Aggregate::new(vec!["probe"]);
         for sample in samples {
             (&mut all).event(&sample.event()).unwrap();
         }

@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::openings::Openings;
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
-use crate::progress::Progress;
+use crate::progress::{Progress, Watched};
 use crate::{privileges, trace};
 use aggregate::Aggregate;
 use anyhow::Result;
@@ -41,10 +41,11 @@ pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
     let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols: Vec<_> = asked.iter().map(|a| a.protocol.name()).collect();
     let (path, names) = (args.from.clone(), protocols.clone());
-    let reader =
-        Reader::spawn(move || replay::open(&path, &plan, names), privileges::drop_unneeded)?;
+    let (watched, done) = Watched::file(Progress::new(args.quiet, false), &path);
+    let open = move || replay::open_watched(&path, &plan, names, done);
+    let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
-    let mut aggregate = Aggregate::new(protocols, Progress::new("events", args.quiet));
+    let mut aggregate = Aggregate::new(protocols);
     let (done, ledger, notes) = {
         let mut pipeline = Pipeline {
             asked,
@@ -52,14 +53,13 @@ pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
             openings: Openings::new(),
             enricher: Enricher::detached(),
             filter,
-            output: Box::new(&mut aggregate),
+            output: Box::new(watched.over(Box::new(&mut aggregate))),
             ledger: Ledger::default(),
             notes: Vec::new(),
         };
         let done = pipeline.run(&reader, &Limits { count: None, deadline: None, stop: &stop });
         (done, std::mem::take(&mut pipeline.ledger), std::mem::take(&mut pipeline.notes))
     };
-    aggregate.progress.finish();
     aggregate.ledger = ledger;
     // What was seen until something failed is worth a page, which says that it failed.
     if aggregate.total.count == 0 && done.is_err() {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Bytes read at once: small enough to stay in a CPU's cache.
@@ -34,11 +36,13 @@ pub struct Input {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
+    /// Bytes that were read, for whoever wants to know.
+    done: Arc<AtomicU64>,
 }
 
 impl Input {
-    /// Opens a file, or stdin where the path is `-`.
-    pub fn open(path: &Path) -> Result<Input> {
+    /// Opens a file, or stdin where the path is `-`; `done` goes up with the bytes read.
+    pub fn open(path: &Path, done: Arc<AtomicU64>) -> Result<Input> {
         let stdin = path.as_os_str() == "-";
         let name = if stdin { "stdin".to_owned() } else { path.display().to_string() };
         let opened = if stdin {
@@ -56,6 +60,7 @@ impl Input {
             buffer: vec![0; PIECE],
             begin: 0,
             end: 0,
+            done,
         })
     }
 
@@ -88,6 +93,7 @@ impl Input {
         };
         let n = read.with_context(|| format!("reading {}", self.name))?;
         self.end += n;
+        self.done.fetch_add(n as u64, Ordering::Relaxed);
         Ok(if n == 0 { Filled::End } else { Filled::More })
     }
 

@@ -9,8 +9,8 @@ mod input;
 mod layers;
 mod openings;
 mod queries;
-mod recorded;
-mod senders;
+pub mod recorded;
+pub mod senders;
 mod source;
 
 use super::Opened;
@@ -18,13 +18,29 @@ use super::select::Selector;
 use crate::plan::Plan;
 use anyhow::Result;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// The name of the hook in events that do not come from sentby's own files.
 pub const HOOK: &str = "file";
 
-/// Opens a file, `-` being stdin. `protocols`: the names of those that were asked for.
+/// Opens a file, `-` being stdin: a capture file, or a recording (`crate::store`). `protocols`: the names of those that were asked for.
 pub fn open(path: &Path, plan: &Plan, protocols: Vec<&'static str>) -> Result<Opened> {
-    let input = input::Input::open(path)?;
+    open_watched(path, plan, protocols, Arc::default())
+}
+
+/// The same; `done` tells how far it was read: bytes of a file, and of a recording the
+/// nanoseconds that it spans.
+pub fn open_watched(
+    path: &Path,
+    plan: &Plan,
+    protocols: Vec<&'static str>,
+    done: Arc<AtomicU64>,
+) -> Result<Opened> {
+    if crate::store::is_database(path) {
+        return crate::store::read::open(path, protocols, done);
+    }
+    let input = input::Input::open(path, done)?;
     let work = source::Work::new(Selector::new(plan)?, plan, protocols);
     Ok(Opened {
         source: Box::new(source::FileSource::new(input, work)),

@@ -31,9 +31,7 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
         comm: event.text("comm").map(|comm| short(&comm)),
         uid: event.number32("uid"),
     });
-    let hook = event
-        .name("hook")
-        .and_then(|name| BACKENDS.iter().flat_map(|b| b.hooks()).find(|hook| *hook == name));
+    let hook = event.name("hook").and_then(hook);
     Some(Sender {
         evidence,
         task,
@@ -47,6 +45,7 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
             protocol: event.name("proto").and_then(protocol),
             outcome: value.get("outcome").map(|outcome| self::outcome(&Object(outcome))),
             opening: None,
+            stored: None,
             user: event.name("user").map(str::to_owned),
             candidates: candidates(&event),
             go: event.0.get("go").and_then(|go| build(&Object(go))),
@@ -55,11 +54,18 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
     })
 }
 
-fn protocol(name: &str) -> Option<&'static str> {
+/// The hook of this name, if sentby has it.
+pub fn hook(name: &str) -> Option<&'static str> {
+    BACKENDS.iter().flat_map(|b| b.hooks()).find(|hook| *hook == name)
+}
+
+/// The name of a protocol.
+pub fn protocol(name: &str) -> Option<&'static str> {
     PROTOCOLS.iter().map(|p| p.name()).find(|known| *known == name)
 }
 
-fn process(event: &Object<'_>, start: Option<u64>) -> Process {
+/// What an event says about its sender's process.
+pub fn process(event: &Object<'_>, start: Option<u64>) -> Process {
     let names = event.texts("ancestors");
     let mut pids = event.numbers("ancestor_pids").into_iter();
     let ancestors = names.map(|names| {
@@ -81,7 +87,8 @@ fn process(event: &Object<'_>, start: Option<u64>) -> Process {
     }
 }
 
-fn candidates(event: &Object<'_>) -> Vec<Candidate> {
+/// Those who may have sent it.
+pub fn candidates(event: &Object<'_>) -> Vec<Candidate> {
     let list = event.0.get("candidates").and_then(Value::as_array);
     let one = |value| {
         let value = Object(value);
@@ -91,7 +98,8 @@ fn candidates(event: &Object<'_>) -> Vec<Candidate> {
     list.into_iter().flatten().take(MAX_CANDIDATES).filter_map(one).collect()
 }
 
-fn build(go: &Object<'_>) -> Option<GoBuild> {
+/// How Go built the executable.
+pub fn build(go: &Object<'_>) -> Option<GoBuild> {
     Some(GoBuild {
         version: go.text("version")?,
         path: go.text("path"),
@@ -100,7 +108,8 @@ fn build(go: &Object<'_>) -> Option<GoBuild> {
     })
 }
 
-fn outcome(outcome: &Object<'_>) -> wire::Outcome {
+/// How what it opened has ended.
+pub fn outcome(outcome: &Object<'_>) -> wire::Outcome {
     let ending = outcome.name("ending");
     wire::Outcome {
         ending: Ending::ALL.into_iter().find(|e| Some(e.name()) == ending),
@@ -110,27 +119,31 @@ fn outcome(outcome: &Object<'_>) -> wire::Outcome {
 }
 
 /// A JSON object, whose keys follow the rules of docs/events.md.
-struct Object<'v>(&'v Value);
+pub struct Object<'v>(pub &'v Value);
 
 impl<'v> Object<'v> {
-    fn name(&self, key: &str) -> Option<&'v str> {
+    /// A string.
+    pub fn name(&self, key: &str) -> Option<&'v str> {
         self.0.get(key)?.as_str()
     }
 
-    fn number(&self, key: &str) -> Option<u64> {
+    /// A number.
+    pub fn number(&self, key: &str) -> Option<u64> {
         self.0.get(key)?.as_u64()
     }
 
-    fn number32(&self, key: &str) -> Option<u32> {
+    /// A number that fits.
+    pub fn number32(&self, key: &str) -> Option<u32> {
         u32::try_from(self.number(key)?).ok()
     }
 
-    fn flag(&self, key: &str) -> bool {
+    /// Whether it is there, and true.
+    pub fn flag(&self, key: &str) -> bool {
         self.0.get(key) == Some(&Value::Bool(true))
     }
 
     /// Nanoseconds since the Unix epoch.
-    fn time(&self, key: &str) -> Option<u64> {
+    pub fn time(&self, key: &str) -> Option<u64> {
         let time: jiff::Timestamp = self.name(key)?.parse().ok()?;
         u64::try_from(time.as_nanosecond()).ok()
     }
@@ -141,7 +154,7 @@ impl<'v> Object<'v> {
     }
 
     /// The raw bytes where they stand beside, else the readable text.
-    fn text(&self, key: &str) -> Option<Vec<u8>> {
+    pub fn text(&self, key: &str) -> Option<Vec<u8>> {
         match self.name(&format!("{key}_hex")) {
             Some(hex) => unhex(hex),
             None => Some(self.name(key)?.as_bytes().to_vec()),
@@ -149,7 +162,7 @@ impl<'v> Object<'v> {
     }
 
     /// The same of a list.
-    fn texts(&self, key: &str) -> Option<Vec<Vec<u8>>> {
+    pub fn texts(&self, key: &str) -> Option<Vec<Vec<u8>>> {
         let strings = |key: &str| self.0.get(key)?.as_array().map(|list| list.iter());
         match strings(&format!("{key}_hex")) {
             Some(list) => list.map(|text| unhex(text.as_str()?)).collect(),

@@ -22,6 +22,7 @@ mod oneshot;
 mod packet_socket;
 mod paths;
 mod payload;
+mod recording;
 mod send_paths;
 mod shapes;
 mod sharing;
@@ -59,6 +60,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         lifecycle::CASES,
         errors::CASES,
         written::CASES,
+        recording::CASES,
         leftovers::CASES,
         declared::CASES,
         oneshot::CASES,
