@@ -303,3 +303,32 @@ fn what_cannot_be_meant_is_said_before_the_screen_is_taken() {
         assert!(screen.contains(why), "{arguments}: {screen}");
     }
 }
+
+/// Processes of this test's sentby that have this argument.
+fn running(argument: &str) -> usize {
+    let command = |pid: &Path| std::fs::read(pid.join("cmdline")).unwrap_or_default();
+    let own = |line: &[u8]| {
+        let mut words = line.split(|b| *b == 0);
+        words.next() == Some(env!("CARGO_BIN_EXE_sentby").as_bytes())
+            && words.any(|word| word == argument.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.filter(|entry| own(&command(&entry.path()))).count()
+}
+
+#[test]
+fn a_terminal_that_goes_takes_top_with_it() {
+    if !has_tmux() {
+        return;
+    }
+    // An argument that no other test gives.
+    let tmux = Tmux::start(100, 24);
+    tmux.top("--from connections.pcap --src 0.0.0.0/1 --src 128.0.0.0/1");
+    assert_eq!(running("128.0.0.0/1"), 1);
+    drop(tmux);
+    let end = Instant::now() + LIMIT;
+    while running("128.0.0.0/1") > 0 {
+        assert!(Instant::now() < end, "it runs on without a terminal");
+        thread::sleep(Duration::from_millis(30));
+    }
+}

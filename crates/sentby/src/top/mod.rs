@@ -43,8 +43,15 @@ use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 use terminal::Screen;
 use theme::Theme;
+
+/// How long the end waits for the screen.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const NOTICE: Duration = Duration::from_millis(20);
 
 /// Shows what is traced, or what a file holds, until the user has seen enough.
 pub fn run(asked: Vec<Asked>, args: &TopArgs) -> Result<()> {
@@ -79,9 +86,26 @@ pub fn run(asked: Vec<Asked>, args: &TopArgs) -> Result<()> {
     if live || done.is_err() {
         shared.close.store(true, Ordering::Relaxed);
     }
-    let shown = thread.join().unwrap_or_else(|_| Err(anyhow!("the screen ended early")));
+    let shown = join(thread, &shared);
     trace::tell(&args.trace.output, &pipeline)?;
     done.and(shown)
+}
+
+/// Waits for the screen's thread; once the end is wanted not for ever: it may hang in a
+/// terminal that has hung up.
+fn join(thread: thread::JoinHandle<Result<()>>, shared: &Shared) -> Result<()> {
+    let mut wanted = None;
+    while !thread.is_finished() {
+        let ends = [&shared.stop, &shared.close].iter().any(|end| end.load(Ordering::Relaxed));
+        let since = *wanted.get_or_insert_with(Instant::now);
+        if !ends {
+            wanted = None;
+        } else if since.elapsed() > PATIENCE {
+            return Err(anyhow!("the terminal does not answer"));
+        }
+        thread::sleep(NOTICE);
+    }
+    thread.join().unwrap_or_else(|_| Err(anyhow!("the screen ended early")))
 }
 
 /// Stops the run when the screen's thread ends, in whatever way.

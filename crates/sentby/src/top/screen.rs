@@ -5,7 +5,7 @@ use super::draw::{Scene, draw};
 use super::keys::{self, Action};
 use super::model::Model;
 use super::state::State;
-use super::terminal::Screen;
+use super::terminal::{self, Screen};
 use anyhow::{Context, Result};
 use ratatui::crossterm::event;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,10 @@ fn show(screen: &mut Screen, shared: &Shared, scene: &Scene) -> Result<()> {
             paint(screen, &mut state, scene)?;
         }
         let wait = due.saturating_duration_since(Instant::now()).min(NOTICE);
-        if event::poll(wait).context("waiting for a key")? {
+        if !terminal::wait(wait).context("waiting for a key")? {
+            break;
+        }
+        if event::poll(Duration::ZERO).context("waiting for a key")? {
             let width = screen.terminal.size().context("the terminal's size")?.width;
             match press(&mut state, shared, width)? {
                 Action::Quit => break,

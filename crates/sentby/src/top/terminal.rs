@@ -12,6 +12,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::SIGSTOP;
 use signal_hook::low_level;
 use std::io::{self, Stdout};
@@ -95,6 +97,21 @@ fn release(taken: &mut bool) {
         let _ = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
     }
+}
+
+/// Waits until there may be a key, or the time is over. False: the terminal has hung up. Only
+/// then may crossterm read: it reads an end of file again and again, for ever.
+pub fn wait(limit: Duration) -> io::Result<bool> {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::IN)];
+    let limit = Timespec::try_from(limit).unwrap_or_default();
+    match poll(&mut fds, Some(&limit)) {
+        Ok(_) => {}
+        // A signal: whoever waits looks what it was.
+        Err(Errno::INTR) => return Ok(true),
+        Err(e) => return Err(e.into()),
+    }
+    Ok(!fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
 /// From now on a panic gives the terminal back before it says what happened.
