@@ -58,7 +58,7 @@ fn live(ctx: &Ctx) -> Result<()> {
     // Nobody listens: the connection is refused, and was asked for all the same.
     let url = format!("http://{B4}:81/");
     let curl = ctx.tool("curl")?.args(["-s", "-m", "5", &url]).in_ns(&pair.a)?;
-    let curl = curl.run(ctx.secs(20))?;
+    let curl = curl.spawn()?.wait(ctx.secs(20))?;
     tmux.await_line(&[&format!(" {} ", ping.pid), " 3 ", "ping", "root"])?;
     tmux.await_line(&[&format!(" {} ", curl.pid), "curl"])?;
     tmux.run(&["send-keys", "2"])?;
