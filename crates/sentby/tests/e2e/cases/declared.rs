@@ -181,14 +181,7 @@ impl Difference {
                 "icmp" if key.contains(" 21 ") => Some("packet_socket"),
                 "http" if key.contains("/sendfile") => Some("sendfile"),
                 "http" if key.contains("/fast_open") => Some("fast_open"),
-                // One send of three queries, which is no query as a whole.
-                "dns"
-                    if ["one", "two", "six"]
-                        .iter()
-                        .any(|n| key.contains(&format!("{n}.example"))) =>
-                {
-                    Some("segments")
-                }
+                "dns" if is_one_of_three(key) => Some("segments"),
                 _ => None,
             },
             Difference::Field { key, path, tried, whole } => {
@@ -202,6 +195,7 @@ impl Difference {
                     "socket" if tried.is_none() => Some("socket"),
                     "iface" if http && tried.is_none() => Some("iface"),
                     "len" if http && tried.is_none() => Some("len"),
+                    "len" if is_one_of_three(key) => Some("segments"),
                     "connect" => Some("outcome"),
                     "http" | "faults" if key.contains("/beyond") => Some("beyond_672_bytes"),
                     "evidence" if of(tried) == "unknown" && of(whole) == "forwarded" => {
@@ -215,6 +209,12 @@ impl Difference {
             }
         }
     }
+}
+
+/// Whether it is a query of the send that has three: that is no query as a whole, or (5.10)
+/// the first with the length of all.
+fn is_one_of_three(key: &str) -> bool {
+    ["one.example", "two.example", "six.example"].iter().any(|name| key.contains(name))
 }
 
 /// Within two ticks of the kernel's clock.
