@@ -6,9 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 /// The given processes and everything that descends from them.
 pub fn descendants(pids: &[u32]) -> BTreeSet<u32> {
     let procfs = Procfs::new("/proc");
-    let listed = std::fs::read_dir(procfs.root()).into_iter().flatten().flatten();
-    let all = listed.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    let parents = all.filter_map(|pid| Some((pid, procfs.stat(pid)?.ppid))).collect();
+    let parents = procfs.pids().filter_map(|pid| Some((pid, procfs.stat(pid)?.ppid))).collect();
     below(pids, &parents)
 }
 

@@ -68,6 +68,12 @@ impl Procfs {
         &self.root
     }
 
+    /// The processes that there are, in no order.
+    pub fn pids(&self) -> impl Iterator<Item = u32> + use<> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+    }
+
     /// Reads /proc/PID/stat.
     pub fn stat(&self, pid: u32) -> Option<Stat> {
         parse_stat(&read_limited(&self.path(pid, "stat"), MAX_SMALL_FILE).ok()?.0)

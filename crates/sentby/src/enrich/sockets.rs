@@ -106,8 +106,7 @@ impl Sockets {
         self.holders.clear();
         self.processes.clear();
         let mut files = 0;
-        let entries = fs::read_dir(procfs.root()).into_iter().flatten().flatten();
-        for pid in entries.filter_map(|e| e.file_name().to_str()?.parse().ok()) {
+        for pid in procfs.pids() {
             self.search_process(procfs, pid, &mut files);
             if files >= MAX_FILES {
                 self.shortfall.cut += 1;

@@ -70,7 +70,7 @@ impl Search {
         let mut search =
             Search { procfs, seen: HashMap::new(), hot: Lru::new(HOT_MAX), next: now, limited: 0 };
         let long_ago = now.checked_sub(YOUNG).unwrap_or(now);
-        search.seen = search.pids().map(|pid| (pid, long_ago)).collect();
+        search.seen = search.procfs.pids().map(|pid| (pid, long_ago)).collect();
         search
     }
 
@@ -122,15 +122,10 @@ impl Search {
         text.split_ascii_whitespace().last()?.parse().ok()
     }
 
-    fn pids(&self) -> impl Iterator<Item = u32> + use<> {
-        let entries = fs::read_dir(self.procfs.root()).into_iter().flatten().flatten();
-        entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
-    }
-
     /// Young and known ones, youngest first; and the others.
     fn order(&mut self, now: Instant) -> (Vec<u32>, Vec<u32>) {
         let mut seen = HashMap::with_capacity(self.seen.len());
-        for pid in self.pids() {
+        for pid in self.procfs.pids() {
             seen.insert(pid, self.seen.get(&pid).copied().unwrap_or(now));
         }
         self.seen = seen;

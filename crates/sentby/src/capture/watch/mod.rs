@@ -3,8 +3,9 @@
 //!
 //! The kernel's process connector (netlink(7), `NETLINK_CONNECTOR`; cn_proc.h) tells of
 //! each fork, exec and exit. At each exec the command line is read from /proc at once, so
-//! that a process which lives two milliseconds still has its own. What has ended is kept
-//! for a while, by pid and time: captures are read late.
+//! that a process which lives two milliseconds still has its own. Those that were there
+//! before are read at the start: they may send once and end. What has ended is kept for a
+//! while, by pid and time: captures are read late.
 //!
 //! Deliberately absent: threads, changes of user ids, and processes of other pid
 //! namespaces than the initial one, where the connector does not answer.
@@ -48,6 +49,9 @@ const AT_ONCE: usize = 256;
 /// The thread's nice value.
 const HURRY: i32 = -20;
 
+/// How long processes may be read that were there before the watch.
+const AT_START: Duration = Duration::from_millis(200);
+
 /// How long the kernel may take to answer a wish.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -83,12 +87,11 @@ impl Watch {
         let socket = subscribe_anywhere();
         let socket = socket.map_err(|e| format!("asking the process connector: {e}"))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| format!("eventfd: {e}"))?;
-        let state = State {
-            table: Table::new(Procfs::new("/proc")),
-            clocks: clocks(),
-            known_until: 0,
-            overruns: 0,
-        };
+        let clocks = clocks();
+        let mut table = Table::new(Procfs::new("/proc"));
+        let until = Instant::now() + AT_START;
+        table.take_in(&clocks, || Instant::now() < until);
+        let state = State { table, clocks, known_until: 0, overruns: 0 };
         let shared = Arc::new(Shared { state: Mutex::new(state), socket, stop });
         let own = shared.clone();
         let thread = thread::Builder::new()

@@ -12,6 +12,9 @@ use std::collections::HashSet;
 /// of a process that has ended.
 const MAX_PIDS: usize = 8192;
 
+/// Processes that are read before any of them sends. The others are when they do.
+const MAX_AT_START: usize = MAX_PIDS / 2;
+
 /// Processes that are kept of one pid, and programs that are kept of one process.
 const MAX_EACH: usize = 4;
 
@@ -85,6 +88,20 @@ impl Table {
             followed: HashSet::new(),
             round: 0,
             shortfall: Shortfall::default(),
+        }
+    }
+
+    /// Reads the processes that are there, the highest pids first, which mostly are the
+    /// youngest; kernel threads do not end. As long as `more` allows.
+    pub fn take_in(&mut self, clocks: &Clocks, more: impl Fn() -> bool) {
+        let mut pids: Vec<u32> = self.procfs.pids().collect();
+        pids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut left = MAX_AT_START;
+        for pid in pids.into_iter().take_while(|_| more()) {
+            if self.procfs.stat(pid).is_some_and(|stat| !stat.kernel_thread) && left > 0 {
+                self.current(pid, clocks.now, clocks);
+                left -= 1;
+            }
         }
     }
 

@@ -110,7 +110,7 @@ fn what_a_followed_process_makes_is_followed() {
     let (key, _) = ask(&watch, child.id(), now()).unwrap();
     let time = now();
     assert_eq!(watch.descends(key.pid, time), Some(true));
-    assert_eq!(watch.descends(1, begun), None, "nobody asked");
+    assert_eq!(watch.descends(1, begun), Some(false), "was there before");
     let mut batch = Batch::default();
     watch.facts_of(ProcessKey { start_ticks: key.start_ticks + 100, ..key }, time, &mut batch);
     assert!(batch.items.is_empty(), "another process of that pid");

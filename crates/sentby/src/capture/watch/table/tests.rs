@@ -55,6 +55,22 @@ fn told(start: u64, words: &str) -> Option<(u64, Option<String>)> {
     Some((start, Some(words.to_owned())))
 }
 
+#[test]
+fn who_was_there_before_is_known_when_it_has_gone() {
+    let (machine, mut table) = Machine::new();
+    machine.process(7, 1, 100, "sender one");
+    machine.process(8, 1, 100, "sender two");
+    let now = Clocks { now: BOOT + 2000 * MS, ..CLOCKS };
+    let calls = std::cell::Cell::new(0);
+    table.take_in(&now, || calls.replace(calls.get() + 1) < 1);
+    machine.gone(7);
+    machine.gone(8);
+    happened(&mut table, 2005, What::Exit(8));
+    assert_eq!(asked(&mut table, 8, 2004), told(100, "sender two"));
+    assert_eq!(asked(&mut table, 8, 3000), None, "it had ended");
+    assert_eq!(asked(&mut table, 7, 2004), None, "there was no time for it");
+}
+
 const FORK: What = What::Fork { parent: 1, child: 30 };
 
 #[test]
