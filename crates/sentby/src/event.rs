@@ -165,6 +165,8 @@ pub struct Capture {
     pub task: Option<Task>,
     /// Inode of the socket it was sent on (the number in `socket:[N]`).
     pub socket_inode: Option<u64>,
+    /// Whether how an opening of that socket ends will be told, by an [`Outcome`].
+    pub outcome_follows: bool,
     /// The processes that may have sent it, where the backend looked for them itself, at
     /// the time of sending. Nobody looks again.
     pub holders: Option<Arc<Holders>>,
@@ -195,7 +197,8 @@ pub struct Capture {
 impl Capture {
     /// What an [`Outcome`] of the connection that it opens goes by.
     pub fn opening(&self) -> Option<u64> {
-        self.recorded.as_ref().map_or(self.socket_inode, |recorded| recorded.opening)
+        let live = self.socket_inode.filter(|_| self.outcome_follows);
+        self.recorded.as_ref().map_or(live, |recorded| recorded.opening)
     }
 }
 

@@ -249,6 +249,7 @@ pub fn capture() -> Capture {
             uid: Some(0),
         }),
         socket_inode: None,
+        outcome_follows: true,
         holders: None,
         shared: false,
         netns: Some(4_026_531_840),

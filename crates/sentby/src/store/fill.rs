@@ -130,6 +130,7 @@ fn capture(time: u64, sender: u64, len: usize) -> Capture {
         evidence: Evidence::Task,
         task: Some(Task { key, tid: Some(pid), comm: None, uid: Some(1000 + (sender % 5) as u32) }),
         socket_inode: Some(100_000 + sender),
+        outcome_follows: false,
         holders: None,
         shared: false,
         netns: Some(4_026_531_840),

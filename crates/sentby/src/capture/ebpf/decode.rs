@@ -110,6 +110,7 @@ fn packet(
         evidence,
         task,
         socket_inode: has(flag::SENTBY_HAS_INODE).then_some(r.inode),
+        outcome_follows: true,
         holders: None,
         shared: has(flag::SENTBY_SHARED),
         netns: has(flag::SENTBY_HAS_NETNS).then_some(r.netns),

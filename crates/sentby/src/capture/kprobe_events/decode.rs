@@ -166,6 +166,7 @@ pub fn packet(
         evidence,
         task,
         socket_inode: None,
+        outcome_follows: false,
         holders: None,
         shared: false,
         netns,

@@ -280,6 +280,7 @@ impl Desk<'_> {
             evidence: sender.evidence,
             task: None,
             socket_inode: sender.inode,
+            outcome_follows: true,
             holders: sender.holders,
             shared: false,
             netns: self.judge.netns,

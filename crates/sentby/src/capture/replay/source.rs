@@ -334,6 +334,7 @@ fn capture(
         evidence: sender.evidence,
         task: sender.task,
         socket_inode: sender.socket_inode,
+        outcome_follows: false,
         holders: None,
         shared: sender.shared,
         netns: sender.netns,

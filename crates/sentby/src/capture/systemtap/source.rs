@@ -192,6 +192,7 @@ impl Maker {
             evidence: seen.evidence,
             task: seen.task,
             socket_inode: seen.inode,
+            outcome_follows: false,
             holders: None,
             shared: false,
             netns: seen.netns,

@@ -57,6 +57,7 @@ fn a_packet_is_captured_whole() {
     assert_eq!(bytes, echo());
     assert_eq!((capture.wanted, capture.len, capture.netns), (Wanted::Packet, Some(28), Some(7)));
     assert_eq!((capture.evidence, capture.socket_inode), (Evidence::Task, Some(1247)));
+    assert_eq!(capture.opening(), None, "an opening would wait for an end that nobody tells");
     assert_eq!(capture.task.unwrap().tid, Some(150));
 }
 
