@@ -21,8 +21,8 @@ pub use fields::FieldArg;
 
 use crate::asked::Asked;
 use crate::event::{Event, Evidence, ProcessKey};
-use crate::plan::{AnyOf, Nets, Plan, Senders};
-use expression::Expression;
+use crate::plan::{AnyOf, Nets, Plan, Ports, Senders};
+pub use expression::Expression;
 use fields::Fields;
 use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
@@ -208,6 +208,8 @@ impl Filter {
             netns: AnyOf(self.netns.wanted.clone()),
             src: nets(&self.src),
             dst: nets(&self.dst),
+            either: Vec::new(),
+            ports: Ports::default(),
         };
         if let Some(expression) = &self.expression {
             expression.lower(&mut plan);

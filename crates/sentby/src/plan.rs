@@ -7,6 +7,7 @@
 //! are cut here to what the kernel keeps of them.
 
 use ipnet::IpNet;
+use std::ops::RangeInclusive;
 use wire::start::Start;
 
 /// Which senders are wanted.
@@ -35,6 +36,18 @@ impl<T> Default for AnyOf<T> {
     fn default() -> Self {
         AnyOf(Vec::new())
     }
+}
+
+/// Ports of TCP and UDP to keep, by side: all where a list is empty. What has no ports
+/// passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Wanted source ports.
+    pub src: Vec<RangeInclusive<u16>>,
+    /// Wanted destination ports.
+    pub dst: Vec<RangeInclusive<u16>>,
+    /// Ports one of which is wanted, source or destination.
+    pub either: Vec<RangeInclusive<u16>>,
 }
 
 impl Plan {
@@ -78,4 +91,8 @@ pub struct Plan {
     pub src: Nets,
     /// Destination addresses.
     pub dst: Nets,
+    /// Networks that one of them is in, source or destination; all if empty.
+    pub either: Vec<IpNet>,
+    /// Ports.
+    pub ports: Ports,
 }

@@ -152,7 +152,9 @@ impl Procfs {
                 process.uid = uids.split_whitespace().next().and_then(|u| u.parse().ok());
             } else if let Some(pids) = line.strip_prefix("NSpid:") {
                 let inner = pids.split_whitespace().next_back().and_then(|p| p.parse().ok());
-                process.inner_pid = inner.filter(|inner| *inner != pid);
+                // A process that is about to go has given its pids back, and shows 0
+                // (`task_pid_nr_ns` of a task that was detached from them).
+                process.inner_pid = inner.filter(|inner| *inner != pid && *inner != 0);
             }
         }
     }
@@ -260,6 +262,14 @@ mod tests {
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
             - process.start.unwrap();
         assert!((99_300_000_000..99_500_000_000 + 60_000_000_000).contains(&age), "{age}");
+    }
+
+    #[test]
+    fn pids_that_were_given_back_are_none() {
+        let dir = a_machine();
+        dir.write("30/status", b"NSpid:\t0\n");
+        let read = Procfs::new(dir.path("")).process(ProcessKey { pid: 30, start_ticks: 60 });
+        assert_eq!(read.unwrap().inner_pid, None);
     }
 
     #[test]

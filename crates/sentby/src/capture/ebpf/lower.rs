@@ -42,6 +42,7 @@ pub fn lower(
         ifaces: names(&plan.ifaces),
         src: nets(&plan.src),
         dst: nets(&plan.dst),
+        either: nets(&Nets { include: plan.either.clone(), exclude: Vec::new() }),
         ..types::sentby_plan::default()
     };
     // Descendants are known to the kernel only, so pids alone would let too little through.

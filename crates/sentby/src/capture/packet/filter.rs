@@ -2,12 +2,17 @@
 //! (Documentation/networking/filter.rst). It is part of the socket, needs no privilege
 //! beyond it, and is no bpf(2).
 //!
-//! It sees a packet from its network header on, as SOCK_DGRAM delivers it. It keeps no
-//! state, so it lets through every TCP segment that carries something; what of that is
+//! It sees a packet from its network header on, as SOCK_DGRAM delivers it. Addresses and
+//! ports are compared where the plan asks for some ([`ends`]). It keeps no state, so it lets through every TCP segment that carries something; what of that is
 //! wanted, user space decides (capture/select.rs).
 
-use crate::plan::Plan;
+mod ends;
+mod program;
+
+use crate::plan::{Plan, Ports};
+use ends::Family;
 use libc::sock_filter;
+use program::{Program, To, op};
 use wire::transport::{TCP, UDP, flag};
 
 /// Bytes of a packet that are captured: a request, and the headers before it.
@@ -57,105 +62,41 @@ const DOMAIN: u32 = 53;
 /// IPv6 extension headers after which the upper header stands somewhere.
 const EXTENSIONS: [u32; 5] = [0, 43, 44, 51, 60];
 
-/// linux/filter.h: class, size, mode, operation.
-mod op {
-    pub const LD_B_ABS: u16 = 0x30;
-    pub const LD_H_ABS: u16 = 0x28;
-    pub const LD_W_ABS: u16 = 0x20;
-    pub const LD_B_IND: u16 = 0x50;
-    pub const LD_H_IND: u16 = 0x48;
-    pub const LD_MEM: u16 = 0x60;
-    pub const LDX_MSH: u16 = 0xb1;
-    pub const ST: u16 = 0x02;
-    pub const TAX: u16 = 0x07;
-    pub const AND: u16 = 0x54;
-    pub const RSH: u16 = 0x74;
-    pub const LSH: u16 = 0x64;
-    pub const SUB_X: u16 = 0x1c;
-    pub const JEQ: u16 = 0x15;
-    pub const JSET: u16 = 0x45;
-    pub const JGT_X: u16 = 0x2d;
-    pub const RET: u16 = 0x06;
-}
-
-/// Where a jump leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    /// To the next instruction.
-    Next,
-    /// To where this label is put.
-    Label(&'static str),
-}
-
-/// A program in the making: jumps lead forward to labels.
-#[derive(Default)]
-struct Program {
-    code: Vec<(u16, u32, To, To)>,
-    labels: Vec<(&'static str, usize)>,
-}
-
-impl Program {
-    fn put(&mut self, code: u16, k: u32) {
-        self.code.push((code, k, To::Next, To::Next));
-    }
-
-    fn jump(&mut self, code: u16, k: u32, yes: To, no: To) {
-        self.code.push((code, k, yes, no));
-    }
-
-    /// Jumps there if the accumulator is this.
-    fn is(&mut self, k: u32, there: &'static str) {
-        self.jump(op::JEQ, k, To::Label(there), To::Next);
-    }
-
-    fn label(&mut self, name: &'static str) {
-        self.labels.push((name, self.code.len()));
-    }
-
-    /// The instructions, if every jump is short enough (255).
-    fn finish(self) -> Option<Vec<sock_filter>> {
-        let distance = |from: usize, to: To| match to {
-            To::Next => Some(0),
-            To::Label(name) => {
-                let (_, at) = self.labels.iter().find(|(n, _)| *n == name)?;
-                u8::try_from(at.checked_sub(from + 1)?).ok()
-            }
-        };
-        let each = self.code.iter().enumerate();
-        each.map(|(at, (code, k, yes, no))| {
-            Some(sock_filter {
-                code: *code,
-                jt: distance(at, *yes)?,
-                jf: distance(at, *no)?,
-                k: *k,
-            })
-        })
-        .collect()
-    }
-}
-
-/// The program for a plan; `None` if it grew out of what jumps can reach.
+/// The program for a plan; `None` if it grew out of what jumps can reach. Addresses and
+/// ports that take more than that are left to user space.
 pub fn program(plan: &Plan, purpose: Purpose, incoming: Incoming) -> Option<Vec<sock_filter>> {
+    exact(plan, purpose, incoming).or_else(|| {
+        let (src, dst, either) = Default::default();
+        let wider = Plan { src, dst, either, ports: Ports::default(), ..plan.clone() };
+        exact(&wider, purpose, incoming)
+    })
+}
+
+fn exact(plan: &Plan, purpose: Purpose, incoming: Incoming) -> Option<Vec<sock_filter>> {
     let mut p = Program::default();
     p.put(op::LD_W_ABS, ancillary(libc::SKF_AD_PKTTYPE));
     p.is(u32::from(pkttype::OUTGOING), "outgoing");
     let comes_in = purpose == Purpose::Capture && incoming != Incoming::default();
     if comes_in {
-        p.is(u32::from(pkttype::HOST), "incoming");
+        p.is(u32::from(pkttype::HOST), "to incoming");
     }
     p.put(op::RET, 0);
+    if comes_in {
+        p.label("to incoming");
+        p.go(To::Label("incoming"));
+    }
     p.label("outgoing");
     outgoing(&mut p, plan, purpose, incoming.names && purpose == Purpose::Scout);
     if comes_in {
         p.label("incoming");
         coming_in(&mut p, incoming);
+        p.label("flow");
+        p.put(op::RET, SNAP_FLOW);
+        p.label("accept");
+        p.put(op::RET, SNAP);
+        p.label("drop");
+        p.put(op::RET, 0);
     }
-    p.label("drop");
-    p.put(op::RET, 0);
-    p.label("flow");
-    p.put(op::RET, SNAP_FLOW);
-    p.label("accept");
-    p.put(op::RET, if purpose == Purpose::Scout { SNAP_FLOW } else { SNAP });
     p.finish()
 }
 
@@ -163,100 +104,159 @@ fn ancillary(what: i32) -> u32 {
     (libc::SKF_AD_OFF + what) as u32
 }
 
+/// What differs between the versions of IP.
+struct Version {
+    family: Family,
+    /// Where the number of the next protocol stands.
+    protocol: u32,
+    tcp: &'static str,
+    udp: &'static str,
+    query: &'static str,
+    elsewhere: &'static str,
+    accept: &'static str,
+    drop: &'static str,
+}
+
+const FOUR: Version = Version {
+    family: Family::Four,
+    protocol: 9,
+    tcp: "tcp4",
+    udp: "udp4",
+    query: "query4",
+    elsewhere: "elsewhere4",
+    accept: "accept4",
+    drop: "drop4",
+};
+
+const SIX: Version = Version {
+    family: Family::Six,
+    protocol: 6,
+    tcp: "tcp6",
+    udp: "udp6",
+    query: "query6",
+    elsewhere: "elsewhere6",
+    accept: "accept6",
+    drop: "drop6",
+};
+
 /// `queries`: DNS queries as well, whatever the plan says, for the names of destinations.
 fn outgoing(p: &mut Program, plan: &Plan, purpose: Purpose, queries: bool) {
+    let whole = if purpose == Purpose::Scout { SNAP_FLOW } else { SNAP };
     p.put(op::LD_W_ABS, ancillary(libc::SKF_AD_PROTOCOL));
     p.is(u32::from(ethertype::IPV4), "four");
-    p.is(u32::from(ethertype::IPV6), "six");
+    p.is(u32::from(ethertype::IPV6), "to six");
     for tag in ethertype::TAGS {
-        p.is(u32::from(tag), "accept");
+        p.is(u32::from(tag), "tagged");
     }
     p.put(op::RET, 0);
+    p.label("tagged");
+    p.put(op::RET, whole);
+    p.label("to six");
+    p.go(To::Label("six"));
 
     p.label("four");
     // Fragments other than the first carry no transport header.
     p.put(op::LD_H_ABS, 6);
-    p.jump(op::JSET, 0x1fff, To::Label("drop"), To::Next);
-    p.put(op::LD_B_ABS, 9);
-    wanted(p, plan, "tcp4", queries.then_some("query4"));
+    p.jump(op::JSET, 0x1fff, To::Next, To::Label("first"));
     p.put(op::RET, 0);
-    if tcp_wanted(plan) {
-        p.label("tcp4");
-        p.put(op::LDX_MSH, 0);
-        p.put(op::LD_B_IND, 13);
-        tcp(p, purpose, op::LD_H_ABS, 2, |p| {
-            p.put(op::SUB_X, 0);
-            p.put(op::ST, 0);
-            p.put(op::LD_B_IND, 12);
-        });
-    }
-    if queries {
-        p.label("query4");
-        p.put(op::LDX_MSH, 0);
-        p.put(op::LD_H_IND, 2);
-        p.jump(op::JEQ, DOMAIN, To::Label("accept"), To::Label("drop"));
-    }
-
+    p.label("first");
+    of_version(p, plan, purpose, queries, &FOUR, whole);
     p.label("six");
-    p.put(op::LD_B_ABS, 6);
-    wanted(p, plan, "tcp6", queries.then_some("query6"));
-    for extension in EXTENSIONS {
-        p.is(extension, "accept");
+    of_version(p, plan, purpose, queries, &SIX, whole);
+}
+
+fn of_version(
+    p: &mut Program,
+    plan: &Plan,
+    purpose: Purpose,
+    queries: bool,
+    v: &Version,
+    whole: u32,
+) {
+    let unwanted = To::Label(if queries { v.elsewhere } else { v.drop });
+    ends::addresses(p, plan, v.family, unwanted);
+    p.put(op::LD_B_ABS, v.protocol);
+    for number in &plan.ip_protocols {
+        p.is(u32::from(*number), v.accept);
+    }
+    let tcp_wanted = !plan.streams.is_empty() || plan.openings;
+    if tcp_wanted {
+        p.is(u32::from(TCP), v.tcp);
+    }
+    let udp_wanted = !plan.datagrams.is_empty();
+    if udp_wanted || queries {
+        p.is(u32::from(UDP), if udp_wanted { v.udp } else { v.query });
+    }
+    if v.family == Family::Six {
+        for extension in EXTENSIONS {
+            p.is(extension, v.accept);
+        }
     }
     p.put(op::RET, 0);
-    if tcp_wanted(plan) {
-        p.label("tcp6");
-        p.put(op::LD_B_ABS, 40 + 13);
-        tcp(p, purpose, op::LD_H_ABS, 4, |p| {
-            p.put(op::ST, 0);
-            p.put(op::LD_B_ABS, 40 + 12);
-        });
+    if tcp_wanted {
+        p.label(v.tcp);
+        tcp(p, plan, purpose, v);
+    }
+    if udp_wanted {
+        p.label(v.udp);
+        header(p, v);
+        ends::ports(p, &plan.ports, v.family, To::Label(if queries { v.query } else { v.drop }));
+        p.go(To::Label(v.accept));
     }
     if queries {
-        p.label("query6");
-        p.put(op::LD_H_ABS, 40 + 2);
-        p.jump(op::JEQ, DOMAIN, To::Label("accept"), To::Label("drop"));
+        p.label(v.elsewhere);
+        p.put(op::LD_B_ABS, v.protocol);
+        p.jump(op::JEQ, u32::from(UDP), To::Label(v.query), To::Label(v.drop));
+        p.label(v.query);
+        header(p, v);
+        match v.family {
+            Family::Four => p.put(op::LD_H_IND, 2),
+            Family::Six => p.put(op::LD_H_ABS, 40 + 2),
+        }
+        p.jump(op::JEQ, DOMAIN, To::Label(v.accept), To::Label(v.drop));
+    }
+    p.label(v.accept);
+    p.put(op::RET, whole);
+    p.label(v.drop);
+    p.put(op::RET, 0);
+}
+
+/// Has X say where IPv4's transport header begins.
+fn header(p: &mut Program, v: &Version) {
+    if v.family == Family::Four {
+        p.put(op::LDX_MSH, 0);
     }
 }
 
-fn tcp_wanted(plan: &Plan) -> bool {
-    !plan.streams.is_empty() || plan.openings
-}
-
-/// The accumulator holds an IP protocol number.
-fn wanted(p: &mut Program, plan: &Plan, tcp: &'static str, query: Option<&'static str>) {
-    for number in &plan.ip_protocols {
-        p.is(u32::from(*number), "accept");
-    }
-    if tcp_wanted(plan) {
-        p.is(u32::from(TCP), tcp);
-    }
-    if !plan.datagrams.is_empty() {
-        p.is(u32::from(UDP), "accept");
-    } else if let Some(query) = query {
-        p.is(u32::from(UDP), query);
-    }
-}
-
-/// TCP that opens a connection or carries something. The accumulator holds the flags;
-/// `length` loads the length of what stands in front of and with the segment, which is 0
-/// above 64 KiB; `less` leaves the segment's own in M[0] and loads its data offset.
-fn tcp(p: &mut Program, purpose: Purpose, length: u16, at: u32, less: impl Fn(&mut Program)) {
+/// TCP that opens a connection or carries something.
+fn tcp(p: &mut Program, plan: &Plan, purpose: Purpose, v: &Version) {
+    header(p, v);
+    ends::ports(p, &plan.ports, v.family, To::Label(v.drop));
+    let byte = |p: &mut Program, at: u32| match v.family {
+        Family::Four => p.put(op::LD_B_IND, at),
+        Family::Six => p.put(op::LD_B_ABS, 40 + at),
+    };
+    byte(p, 13);
     if purpose == Purpose::Scout {
         p.put(op::AND, u32::from(flag::SYN | flag::ACK));
-        p.is(u32::from(flag::SYN), "accept");
-        p.put(op::RET, 0);
-        return;
+        return p.jump(op::JEQ, u32::from(flag::SYN), To::Label(v.accept), To::Label(v.drop));
     }
-    p.jump(op::JSET, u32::from(flag::SYN), To::Label("accept"), To::Next);
-    p.put(length, at);
-    p.is(0, "accept");
-    less(p);
+    p.jump(op::JSET, u32::from(flag::SYN), To::Label(v.accept), To::Next);
+    // What stands in front of and with the segment (IPv4), or behind the header (IPv6); it
+    // is 0 above 64 KiB.
+    p.put(op::LD_H_ABS, if v.family == Family::Four { 2 } else { 4 });
+    p.is(0, v.accept);
+    if v.family == Family::Four {
+        p.put(op::SUB_X, 0);
+    }
+    // The segment's own length in M[0], its data offset in X.
+    p.put(op::ST, 0);
+    byte(p, 12);
     p.put(op::RSH, 4);
     p.put(op::LSH, 2);
     p.put(op::TAX, 0);
     p.put(op::LD_MEM, 0);
-    p.jump(op::JGT_X, 0, To::Label("accept"), To::Label("drop"));
+    p.jump(op::JGT_X, 0, To::Label(v.accept), To::Label(v.drop));
 }
 
 fn coming_in(p: &mut Program, incoming: Incoming) {

@@ -1,10 +1,11 @@
-//! What backends may drop by: networks that source or destination must, or must not, be
-//! in. A plan may let too much through, never too little: what is not plainly that is
-//! left out.
+//! What backends may drop by: networks and ports that source or destination must have, and
+//! networks that they must not be in. A plan may let too much through, never too little:
+//! what is not plainly that is left out.
 
 use super::{Expression, Node, Side, Test};
-use crate::plan::{Nets, Plan};
+use crate::plan::{Nets, Plan, Ports};
 use ipnet::IpNet;
+use std::ops::RangeInclusive;
 
 impl Expression {
     /// Narrows a plan to what the expression lets through.
@@ -22,26 +23,82 @@ fn require(node: &Node, plan: &mut Plan) {
         }
         Node::Not(inner) => forbid(inner, plan),
         _ => {
-            for (side, nets) in [(Side::Src, &mut plan.src), (Side::Dst, &mut plan.dst)] {
-                let mut any = Vec::new();
-                // What is wanted already is narrower, or about as narrow.
-                if nets.include.is_empty() && alternatives(node, side, &mut any) {
-                    nets.include = any;
-                }
-            }
+            networks(node, plan);
+            ports(node, plan);
         }
     }
 }
 
-/// Whether the node says that one side is in one of some networks, which are collected.
-fn alternatives(node: &Node, of: Side, any: &mut Vec<IpNet>) -> bool {
-    match node {
-        Node::Or(a, b) => alternatives(a, of, any) && alternatives(b, of, any),
-        Node::Test(Test::Net(side, net)) if *side == of || *side == Side::Both => {
-            any.push(*net);
-            true
+/// What is wanted already is narrower, or about as narrow.
+fn networks(node: &Node, plan: &mut Plan) {
+    let mut exact = false;
+    for (side, nets) in [(Side::Src, &mut plan.src), (Side::Dst, &mut plan.dst)] {
+        if let Some(any) = alternatives(node, side, net_of) {
+            exact = true;
+            if nets.include.is_empty() {
+                nets.include = any;
+            }
         }
-        _ => false,
+    }
+    if !exact
+        && plan.either.is_empty()
+        && let Some(any) = alternatives(node, Side::Either, net_of)
+    {
+        plan.either = any;
+    }
+}
+
+fn ports(node: &Node, plan: &mut Plan) {
+    let Ports { src, dst, either } = &mut plan.ports;
+    let mut exact = false;
+    for (side, list) in [(Side::Src, src), (Side::Dst, dst)] {
+        if let Some(any) = alternatives(node, side, port_of) {
+            exact = true;
+            if list.is_empty() {
+                *list = any;
+            }
+        }
+    }
+    if !exact
+        && either.is_empty()
+        && let Some(any) = alternatives(node, Side::Either, port_of)
+    {
+        *either = any;
+    }
+}
+
+/// If the node says that a side has one of some values: those. What says so of one side
+/// says so of either.
+fn alternatives<T>(
+    node: &Node,
+    of: Side,
+    value: impl Fn(&Test) -> Option<(Side, T)> + Copy,
+) -> Option<Vec<T>> {
+    match node {
+        Node::Or(a, b) => {
+            let mut any = alternatives(a, of, value)?;
+            any.extend(alternatives(b, of, value)?);
+            Some(any)
+        }
+        Node::Test(test) => {
+            let (side, value) = value(test)?;
+            (side == of || side == Side::Both || of == Side::Either).then(|| vec![value])
+        }
+        _ => None,
+    }
+}
+
+fn net_of(test: &Test) -> Option<(Side, IpNet)> {
+    match test {
+        Test::Net(side, net) => Some((*side, *net)),
+        _ => None,
+    }
+}
+
+fn port_of(test: &Test) -> Option<(Side, RangeInclusive<u16>)> {
+    match test {
+        Test::Port(side, _, range) => Some((*side, range.clone())),
+        _ => None,
     }
 }
 

@@ -139,25 +139,45 @@ fn nothing_is_too_deep_or_too_long() {
     assert!(matches(&long, &event(6, None)));
 }
 
-fn lowered(text: &str) -> [String; 4] {
+fn lowered(text: &str) -> String {
     let mut plan = Plan::default();
     Expression::new(text).unwrap().lower(&mut plan);
-    let list = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    [&plan.src.include, &plan.src.exclude, &plan.dst.include, &plan.dst.exclude].map(|n| list(n))
+    let nets =
+        |name, list: &[IpNet]| list.iter().map(|n| format!(" {name}={n}")).collect::<String>();
+    let ports = |name, list: &[RangeInclusive<u16>]| {
+        list.iter().map(|r| format!(" {name}={r:?}")).collect::<String>()
+    };
+    [
+        nets("src", &plan.src.include),
+        nets("not-src", &plan.src.exclude),
+        nets("dst", &plan.dst.include),
+        nets("not-dst", &plan.dst.exclude),
+        nets("either", &plan.either),
+        ports("sport", &plan.ports.src),
+        ports("dport", &plan.ports.dst),
+        ports("port", &plan.ports.either),
+    ]
+    .concat()
 }
 
 #[test]
-fn plain_networks_are_lowered() {
+fn plain_networks_and_ports_are_lowered() {
     let (a, b) = ("192.0.2.0/24", "198.51.100.0/24");
     for (text, wanted) in [
-        (format!("dst net {a}"), ["", "", a, ""]),
-        (format!("icmp and src net {a} and port 5"), [a, "", "", ""]),
-        (format!("dst net {a} or dst net {b}"), ["", "", &format!("{a} {b}"), ""]),
-        (format!("src and dst net {a}"), [a, "", a, ""]),
-        (format!("not dst net {a}"), ["", "", "", a]),
-        (format!("tcp and not net {a}"), ["", a, "", a]),
-        (format!("not (src net {a} or dst net {b})"), ["", a, "", b]),
-        (format!("dst net {a} and dst net {b}"), ["", "", a, ""]),
+        (format!("dst net {a}"), format!(" dst={a}")),
+        (format!("icmp and src net {a} and port 5"), format!(" src={a} port=5..=5")),
+        (format!("dst net {a} or dst net {b}"), format!(" dst={a} dst={b}")),
+        (format!("src and dst net {a}"), format!(" src={a} dst={a}")),
+        (format!("not dst net {a}"), format!(" not-dst={a}")),
+        (format!("tcp and not net {a}"), format!(" not-src={a} not-dst={a}")),
+        (format!("not (src net {a} or dst net {b})"), format!(" not-src={a} not-dst={b}")),
+        (format!("dst net {a} and dst net {b}"), format!(" dst={a}")),
+        (format!("net {a}"), format!(" either={a}")),
+        (format!("dst net {a} or src net {b}"), format!(" either={a} either={b}")),
+        (format!("net {a} and dst net {b}"), format!(" dst={b} either={a}")),
+        ("dst port 80 or dst port 443".to_owned(), " dport=80..=80 dport=443..=443".to_owned()),
+        ("src and dst port 53".to_owned(), " sport=53..=53 dport=53..=53".to_owned()),
+        ("tcp portrange 80-90 or udp src port 5".to_owned(), " port=80..=90 port=5..=5".to_owned()),
     ] {
         assert_eq!(lowered(&text), wanted, "{text}");
     }
@@ -167,14 +187,13 @@ fn plain_networks_are_lowered() {
 fn what_is_not_plain_is_not_lowered() {
     let a = "192.0.2.0/24";
     for text in [
-        format!("net {a}"),
         format!("dst net {a} or tcp"),
-        format!("dst net {a} or src net {a}"),
         format!("not (dst net {a} and tcp)"),
         format!("not (src and dst net {a})"),
-        "port 80".to_owned(),
+        format!("port 80 or net {a}"),
+        "not port 80".to_owned(),
     ] {
-        assert_eq!(lowered(&text), ["", "", "", ""], "{text}");
+        assert_eq!(lowered(&text), "", "{text}");
     }
 }
 
@@ -188,6 +207,9 @@ fn a_plan_never_lets_too_little_through() {
         "tcp",
         "src and dst net 0.0.0.0/0",
         "not dst 192.0.2.7",
+        "port 1",
+        "dst port 2 or src port 7",
+        "portrange 3-9",
     ];
     let web = event(6, Some((1, 2)));
     for a in parts {
@@ -205,7 +227,17 @@ fn a_plan_never_lets_too_little_through() {
                     let any = |list: &[IpNet]| list.iter().any(|n| n.contains(&address));
                     (nets.include.is_empty() || any(&nets.include)) && !any(&nets.exclude)
                 };
-                let passes = admits(&plan.src, web.src) && admits(&plan.dst, web.dst);
+                let either = |address| plan.either.iter().any(|n| n.contains(&address));
+                let either = plan.either.is_empty() || either(web.src) || either(web.dst);
+                let port = |list: &[RangeInclusive<u16>], ports: &[u16]| {
+                    list.is_empty() || list.iter().any(|r| ports.iter().any(|p| r.contains(p)))
+                };
+                let passes = admits(&plan.src, web.src)
+                    && admits(&plan.dst, web.dst)
+                    && either
+                    && port(&plan.ports.src, &[1])
+                    && port(&plan.ports.dst, &[2])
+                    && port(&plan.ports.either, &[1, 2]);
                 assert!(passes || !matches(&joined, &web), "{joined}: {plan:?}");
             }
         }

@@ -92,6 +92,8 @@ static __always_inline bool nets_have(const volatile struct sentby_nets *nets, u
 static __always_inline bool packet_wanted(const struct packet *p, u32 netns, const char *ifname)
 {
 	return nets_have(&plan.src, p->family, p->src) && nets_have(&plan.dst, p->family, p->dst) &&
+	       (nets_have(&plan.either, p->family, p->src) ||
+		nets_have(&plan.either, p->family, p->dst)) &&
 	       list_has(&plan.netns, netns) && names_have(&plan.ifaces, ifname);
 }
 

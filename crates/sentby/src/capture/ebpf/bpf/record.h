@@ -246,6 +246,7 @@ struct sentby_plan {
 	struct sentby_names ifaces;
 	struct sentby_nets src;
 	struct sentby_nets dst;
+	struct sentby_nets either;	/* one of the two is in */
 };
 
 _Static_assert(sizeof(struct sentby_packet) == 96, "packet");

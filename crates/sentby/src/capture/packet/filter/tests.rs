@@ -18,6 +18,7 @@ fn run(program: &[sock_filter], kind: u8, protocol: u16, bytes: &[u8]) -> u32 {
         let loaded = match op.code {
             op::LD_W_ABS if op.k == ancillary(libc::SKF_AD_PKTTYPE) => Some(u32::from(kind)),
             op::LD_W_ABS if op.k == ancillary(libc::SKF_AD_PROTOCOL) => Some(u32::from(protocol)),
+            op::LD_W_ABS => load(op.k, 4),
             op::LD_B_ABS => load(op.k, 1),
             op::LD_H_ABS => load(op.k, 2),
             op::LD_B_IND => load(x + op.k, 1),
@@ -41,10 +42,16 @@ fn run(program: &[sock_filter], kind: u8, protocol: u16, bytes: &[u8]) -> u32 {
             op::LSH => Some(a << op.k),
             op::SUB_X => Some(a.wrapping_sub(x)),
             op::RET => return op.k,
-            op::JEQ | op::JSET | op::JGT_X => {
+            op::JA => {
+                at += op.k as usize;
+                Some(a)
+            }
+            op::JEQ | op::JSET | op::JGT | op::JGE | op::JGT_X => {
                 let yes = match op.code {
                     op::JEQ => a == op.k,
                     op::JSET => a & op.k != 0,
+                    op::JGT => a > op.k,
+                    op::JGE => a >= op.k,
                     _ => a > x,
                 };
                 at += usize::from(if yes { op.jt } else { op.jf });
@@ -184,4 +191,104 @@ fn queries_are_scouted_for_names() {
         assert_eq!(run(&scout, pkttype::OUTGOING, protocol, &bytes), scouted, "{bytes:?}");
         assert_eq!(run(&capture, pkttype::OUTGOING, protocol, &bytes), 0, "{bytes:?}");
     }
+}
+
+/// The plan of a filter expression, for everything.
+fn asking(expression: &str) -> Plan {
+    let mut plan = everything();
+    crate::filter::Expression::new(expression).unwrap().lower(&mut plan);
+    plan
+}
+
+/// Packets are from 192.0.2.1 or 2020:…:2020 and port 9, to 192.0.2.2 or the same and port
+/// 80 (TCP) or 53 (UDP).
+#[test]
+fn addresses_and_ports_are_compared_in_the_kernel() {
+    let icmp4 = (four(1, 0, &[8; 8]), 0x0800);
+    let tcp4 = (four(6, 0, &tcp(9, ACK, 8, 1)), 0x0800);
+    let udp4 = (four(17, 0, &udp(9)), 0x0800);
+    let icmp6 = (six(58, &[128; 8]), 0x86dd);
+    let tcp6 = (six(6, &tcp(9, ACK, 5, 1)), 0x86dd);
+    let udp6 = (six(17, &udp(9)), 0x86dd);
+    let extended = (six(0, &[0; 20]), 0x86dd);
+    let tagged = (vec![0; 40], 0x8100);
+    let packets = [&icmp4, &tcp4, &udp4, &icmp6, &tcp6, &udp6, &extended, &tagged];
+    for (expression, wanted) in [
+        ("host 192.0.2.1", "yyynnnny"),
+        ("host 192.0.2.2", "yyynnnny"),
+        ("host 192.0.2.3", "nnnnnnny"),
+        ("src host 192.0.2.1", "yyynnnny"),
+        ("dst host 192.0.2.1", "nnnnnnny"),
+        ("dst net 192.0.2.0/30", "yyynnnny"),
+        ("dst net 192.0.2.4/30", "nnnnnnny"),
+        ("not dst host 192.0.2.2", "nnnyyyyy"),
+        ("not src host 192.0.2.2", "yyyyyyyy"),
+        ("net 2020:2020::/32", "nnnyyyyy"),
+        ("dst host 2020:2020:2020:2020:2020:2020:2020:2020", "nnnyyyyy"),
+        ("dst host 2020:2020:2020:2020:2020:2020:2020:2021", "nnnnnnny"),
+        ("not net 2020:2020:2020:2020::/63", "yyynnnny"),
+        ("dst host 192.0.2.2 or dst net 2020::/16", "yyyyyyyy"),
+        ("port 80", "yynyynyy"),
+        ("port 9", "yyyyyyyy"),
+        ("src port 80", "ynnynnyy"),
+        ("dst port 53", "ynyynyyy"),
+        ("portrange 50-60", "ynyynyyy"),
+        ("portrange 54-79", "ynnynnyy"),
+        ("dst host 192.0.2.2 and dst port 80", "yynnnnny"),
+    ] {
+        let plan = asking(expression);
+        let capture = program(&plan, Purpose::Capture, Incoming::default()).unwrap();
+        let got: String = packets
+            .iter()
+            .map(|(bytes, protocol)| match run(&capture, pkttype::OUTGOING, *protocol, bytes) {
+                0 => 'n',
+                _ => 'y',
+            })
+            .collect();
+        assert_eq!(got, wanted, "{expression}");
+    }
+}
+
+#[test]
+fn names_need_queries_that_nobody_asked_for() {
+    let names = Incoming { outcomes: true, names: true };
+    for expression in ["dst host 192.0.2.9", "port 443", "not net 0.0.0.0/0"] {
+        let plan = asking(expression);
+        let scout = program(&plan, Purpose::Scout, names).unwrap();
+        let capture = program(&plan, Purpose::Capture, names).unwrap();
+        let query = four(17, 0, &udp(9));
+        assert_eq!(run(&scout, pkttype::OUTGOING, 0x0800, &query), SNAP_FLOW, "{expression}");
+        assert_eq!(run(&capture, pkttype::OUTGOING, 0x0800, &query), 0, "{expression}");
+        assert_eq!(run(&capture, pkttype::HOST, 0x0800, &four(17, 0, &udp(53))), SNAP);
+    }
+}
+
+/// Longer than jumps reach, or than is lowered: too much is let through, never too little.
+#[test]
+fn long_lists_are_left_to_user_space() {
+    let query = four(17, 0, &udp(9));
+    let nets = |n: u8| (1..=n).map(|i| format!("dst net 2001:db8:{i}::/48")).collect::<Vec<_>>();
+    let ports = |n: u16| (1..=n).map(|i| format!("portrange {}-{}", i * 99, i * 99 + 3));
+    for (expression, passes) in [
+        (nets(16).join(" or "), false),
+        (nets(17).join(" or "), true),
+        (ports(16).collect::<Vec<_>>().join(" or "), false),
+        (ports(17).collect::<Vec<_>>().join(" or "), true),
+    ] {
+        let plan = asking(&expression);
+        for purpose in [Purpose::Capture, Purpose::Scout] {
+            let made = program(&plan, purpose, Incoming::default()).unwrap();
+            assert!(made.len() <= 4096);
+            let passed = run(&made, pkttype::OUTGOING, 0x0800, &query) != 0;
+            assert_eq!(passed, passes, "{expression}");
+        }
+    }
+    let many = format!(
+        "({}) and ({}) and ({})",
+        ports(16).map(|p| format!("src {p}")).collect::<Vec<_>>().join(" or "),
+        ports(16).map(|p| format!("dst {p}")).collect::<Vec<_>>().join(" or "),
+        ports(16).collect::<Vec<_>>().join(" or ")
+    );
+    let made = program(&asking(&many), Purpose::Capture, Incoming::default()).unwrap();
+    assert_ne!(run(&made, pkttype::OUTGOING, 0x0800, &query), 0, "further than jumps reach");
 }
