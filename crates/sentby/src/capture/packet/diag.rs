@@ -74,8 +74,9 @@ impl Diag {
         asked.ok().and(found)
     }
 
-    /// All sockets of a protocol that packets of this source may leave by, and a port.
-    pub fn all(&mut self, protocol: u8, src: IpAddr, port: u16) -> Vec<Found> {
+    /// All sockets of a protocol that packets of this source may leave by, and a port;
+    /// `cut` becomes true where those are not all.
+    pub fn all(&mut self, protocol: u8, src: IpAddr, port: u16, cut: &mut bool) -> Vec<Found> {
         let mut found = Vec::new();
         let table = if matches!(protocol, TCP | UDP) { protocol } else { RAW };
         // IPv6 sockets send IPv4 as well, raw ones do not.
@@ -83,13 +84,15 @@ impl Diag {
         let six = both.then_some(libc::AF_INET6 as u8);
         for family in [Some(family(src)), six].into_iter().flatten() {
             let body = request(family, table, (src, port), None, 0);
-            let each = |message: &[u8]| {
-                if found.len() < ANSWERS_MAX {
-                    found.extend(socket(message));
-                }
+            let each = |message: &[u8]| match found.len() < ANSWERS_MAX {
+                true => found.extend(socket(message)),
+                false => *cut = true,
             };
-            // What cannot be told is not there.
-            let _ = self.netlink.ask(SOCK_DIAG_BY_FAMILY, DUMP, &body, each);
+            // What cannot be told is not there; what was not told in time may be.
+            if let Err(e) = self.netlink.ask(SOCK_DIAG_BY_FAMILY, DUMP, &body, each) {
+                let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+                *cut |= late.contains(&e.kind());
+            }
         }
         found
     }
@@ -187,11 +190,13 @@ mod tests {
         let four = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = four.local_addr().unwrap().port();
         let six = UdpSocket::bind(("::1", port)).unwrap();
-        let found = diag.all(UDP, "127.0.0.1".parse().unwrap(), port);
+        let mut cut = false;
+        let found = diag.all(UDP, "127.0.0.1".parse().unwrap(), port, &mut cut);
         let inodes: Vec<u64> = found.iter().map(|s| s.inode).collect();
         assert!(inodes.contains(&inode(&four)) && inodes.contains(&inode(&six)), "{found:?}");
-        let six_only = diag.all(UDP, "::1".parse().unwrap(), port);
+        let six_only = diag.all(UDP, "::1".parse().unwrap(), port, &mut cut);
         assert_eq!(six_only.iter().map(|s| s.inode).collect::<Vec<_>>(), [inode(&six)]);
+        assert!(!cut);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::net::{
 };
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Length of a netlink header, of a message.
 const HEADER: usize = 16;
@@ -14,8 +14,10 @@ const HEADER: usize = 16;
 /// Most bytes of one answer that are read; the kernel fills up to 32 KiB.
 const ANSWER_MAX: usize = 32 * 1024;
 
-/// The kernel answers at once; this is only so that nothing waits for ever.
+/// The kernel answers at once; this is only so that nothing waits for ever: for one part
+/// of an answer, and for all of it (a dump of a million sockets takes less).
 const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(2);
 
 /// Flags of a request (linux/netlink.h).
 const REQUEST: u16 = 1;
@@ -43,7 +45,8 @@ impl Netlink {
     }
 
     /// Sends a request and hands the body of each answer to `each`. The error is the
-    /// kernel's own: `NotFound` where there is nothing to tell.
+    /// kernel's own: `NotFound` where there is nothing to tell, `WouldBlock` or `TimedOut`
+    /// where it took too long; what came before that was handed out.
     pub fn ask(
         &mut self,
         kind: u16,
@@ -59,12 +62,14 @@ impl Netlink {
         request.extend([0; 4]);
         request.extend(body);
         send(&self.socket, &request, SendFlags::empty())?;
-        loop {
+        let until = Instant::now() + PATIENCE_IN_ALL;
+        while Instant::now() < until {
             let (len, _) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
             if answers(&self.buffer[..len], self.sequence, &mut each)? {
                 return Ok(());
             }
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
 

@@ -85,6 +85,8 @@ struct Known {
 struct Shortfall {
     /// Flows that had to make room.
     evicted: u64,
+    /// Lists of sockets that ended at a limit: nobody is named for sure by those.
+    cut: u64,
 }
 
 /// Names senders.
@@ -122,6 +124,7 @@ impl Owners {
         let own = [
             ("socket-search-limited", self.search.limited),
             ("flows-forgotten", self.shortfall.evicted),
+            ("sockets-listed-partly", self.shortfall.cut),
         ];
         let watch = self.watch.as_ref().map(Watch::lost);
         own.into_iter().chain(watch.into_iter().flatten()).collect()
@@ -204,7 +207,8 @@ impl Owners {
         // The ends of a connection are its own until another is opened.
         let recent = time.saturating_sub(former.verified) < GRACE || sight.flow.protocol == TCP;
         let gone = known.inode.is_none() && known.found.is_empty();
-        match gone && recent && (self.is_chosen(&sight.flow, former.how) || self.asked(&former)) {
+        let its_own = recent && (self.is_chosen(&sight.flow, former.how) || self.asked(&former));
+        match gone && (its_own || self.asked_alone(&former, sight, time)) {
             true => former,
             false => known,
         }
@@ -216,6 +220,16 @@ impl Owners {
         former.how == How::Raw
             && proven
             && former.found.iter().all(|h| self.search.procfs().is(h.key))
+    }
+
+    /// The same where its sender has ended: it was there as it asked, and no child of it
+    /// that could have asked in its place.
+    fn asked_alone(&self, former: &Known, sight: &Sight, time: u64) -> bool {
+        let proven = former.holders.as_ref().is_some_and(|h| h.proven);
+        let alone = |watch: &Watch| {
+            former.found.iter().all(|h| watch.was_alone(h.key, former.verified, time))
+        };
+        sight.flow.asks() && proven && self.watch.as_ref().is_some_and(alone)
     }
 
     /// Whether the kernel chose the flow's port, so that it is hardly given again at once.
@@ -246,13 +260,16 @@ impl Owners {
         if local && flow.may_be_the_kernels() {
             // A socket that is known to ask does not answer.
             let ask = |inode: &u64| self.ids.peek(inode).is_some();
-            if flow.reports_memberships() || self.sockets.raw(flow).iter().all(ask) {
+            let asked = self.sockets.raw(flow).iter().all(ask) && !self.sockets.cut;
+            self.shortfall.cut += u64::from(self.sockets.cut);
+            if flow.reports_memberships() || asked {
                 return Known { evidence: Evidence::Kernel, holders: None, ..known };
             }
             // The kernel answers, or a process does in its place: nothing tells.
             return known;
         }
         let fitting = self.sockets.of(flow, sight.ifindex, local);
+        self.shortfall.cut += u64::from(fitting.cut);
         let held = self.search.find(&fitting.inodes);
         let mut found = held.found;
         // What is forwarded may leave under an address of ours, and a port of its own.
@@ -261,10 +278,10 @@ impl Owners {
             How::Bound => !passing || self.is_chosen(flow, fitting.how),
             How::Raw => flow.asks() && self.narrow(flow.sport, passing, &mut found),
             How::Forged => false,
-        };
+        } && !fitting.cut;
         known.how = fitting.how;
         known.inode = match (fitting.inodes.as_slice(), found.as_slice()) {
-            ([only], _) => Some(*only),
+            ([only], _) if !fitting.cut => Some(*only),
             (_, [only]) if proven => Some(only.inode),
             _ => None,
         };

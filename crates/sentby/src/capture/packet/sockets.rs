@@ -39,6 +39,8 @@ pub struct Fitting {
     pub inodes: Vec<u64>,
     /// Why.
     pub how: How,
+    /// There may be others: a limit came before the end of a list.
+    pub cut: bool,
 }
 
 /// A packet, as far as sockets are concerned.
@@ -116,17 +118,20 @@ pub struct Sockets {
     diag: Option<Diag>,
     /// Ours, which send nothing.
     own: Vec<u64>,
+    /// The last list ended at a limit.
+    pub cut: bool,
 }
 
 impl Sockets {
     /// Asks from now on; `own` are inodes that are never meant.
     pub fn new(own: Vec<u64>) -> Sockets {
-        Sockets { diag: Diag::open().ok(), own }
+        Sockets { diag: Diag::open().ok(), own, cut: false }
     }
 
     /// Those that a packet of this flow may have left by; `local` tells whether its source
     /// is an address of this machine.
     pub fn of(&mut self, flow: &Flow, ifindex: u32, local: bool) -> Fitting {
+        self.cut = false;
         let (mut inodes, how) = match flow.protocol {
             _ if !local => (self.forgers(flow), How::Forged),
             TCP => (self.connection(flow, ifindex), How::Bound),
@@ -137,15 +142,16 @@ impl Sockets {
         inodes.retain(|inode| *inode != 0 && !self.own.contains(inode));
         inodes.sort_unstable();
         inodes.dedup();
+        self.cut |= inodes.len() > SOCKETS_MAX;
         inodes.truncate(SOCKETS_MAX);
-        Fitting { inodes, how }
+        Fitting { inodes, how, cut: self.cut }
     }
 
     /// The one socket of a connection.
     fn connection(&mut self, flow: &Flow, ifindex: u32) -> Vec<u64> {
         let found = match self.diag.as_mut().filter(|d| d.has(TCP)) {
             Some(diag) => diag.connection(flow, ifindex).into_iter().collect(),
-            None => tables::read(TCP, flow.src),
+            None => tables::read(TCP, flow.src, &mut self.cut),
         };
         let ours = |s: &&Found| s.local.1 == flow.sport && s.remote == (flow.dst, flow.dport);
         found.iter().filter(ours).map(|s| s.inode).collect()
@@ -154,7 +160,7 @@ impl Sockets {
     /// Ping sockets of this identifier; else raw sockets of the protocol.
     fn messages(&mut self, flow: &Flow) -> (Vec<u64>, How) {
         if flow.asks() {
-            let mut ping = tables::pings(flow.src);
+            let mut ping = tables::pings(flow.src, &mut self.cut);
             ping.retain(|s| s.local.1 == flow.sport);
             ping.iter_mut().for_each(|s| s.remote.1 = flow.dport);
             let ping = best(flow, &ping);
@@ -167,8 +173,10 @@ impl Sockets {
         (best(flow, &raw), How::Raw)
     }
 
-    /// The raw sockets by which a process could send such packets as its own.
+    /// The raw sockets by which a process could send such packets as its own; `cut` says
+    /// whether those are all.
     pub fn raw(&mut self, flow: &Flow) -> Vec<u64> {
+        self.cut = false;
         let of = |protocol| self.all(flow, protocol).into_iter().map(|s| s.inode);
         [flow.protocol, RAW].into_iter().flat_map(of).collect()
     }
@@ -180,7 +188,7 @@ impl Sockets {
         if matches!(flow.protocol, ICMP | ICMPV6) {
             raw.extend(self.all(flow, flow.protocol));
         }
-        raw.iter().map(|s| s.inode).chain(tables::packet_sockets()).collect()
+        raw.iter().map(|s| s.inode).chain(tables::packet_sockets(&mut self.cut)).collect()
     }
 
     /// UDP sockets of the flow's source port; of other protocols all raw sockets.
@@ -188,8 +196,8 @@ impl Sockets {
         let port = if protocol == UDP { flow.sport } else { u16::from(protocol) };
         let known = self.diag.as_mut().filter(|d| d.has(protocol));
         let mut found = match known {
-            Some(diag) => diag.all(protocol, flow.src, port),
-            None => tables::read(protocol, flow.src),
+            Some(diag) => diag.all(protocol, flow.src, port, &mut self.cut),
+            None => tables::read(protocol, flow.src, &mut self.cut),
         };
         found.retain(|s| s.local.1 == port);
         found
@@ -217,9 +225,37 @@ fn is_any(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+    use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    /// Sockets that share a port.
+    fn sharing(port: u16) -> UdpSocket {
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.unwrap();
+        sockopt::set_socket_reuseport(&socket, true).unwrap();
+        bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+        UdpSocket::from(socket)
+    }
+
+    #[test]
+    fn more_sockets_than_are_considered_are_told() {
+        let mut all = vec![sharing(0)];
+        let sport = all[0].local_addr().unwrap().port();
+        let (src, dst) = (ip("127.0.0.1"), ip("127.0.0.1"));
+        let flow = Flow { protocol: UDP, src, dst, sport, dport: 53, kind: 0 };
+        let mut sockets = Sockets::new(Vec::new());
+        let few = sockets.of(&flow, 1, true);
+        assert_eq!((few.inodes.len(), few.cut), (1, false));
+        all.extend((0..SOCKETS_MAX).map(|_| sharing(sport)));
+        let many = sockets.of(&flow, 1, true);
+        assert_eq!((many.inodes.len(), many.cut), (SOCKETS_MAX, true));
+        let none = sockets.of(&Flow { sport: 1, ..flow }, 1, true);
+        assert_eq!((none.inodes.len(), none.cut), (0, false));
     }
 
     #[test]

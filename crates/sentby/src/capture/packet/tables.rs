@@ -10,8 +10,9 @@ use wire::transport::{TCP, UDP};
 /// Most bytes of a table that are read.
 const TABLE_MAX: u64 = 8 << 20;
 
-/// IPv4 and IPv6 sockets that packets of an IP protocol and source may leave by.
-pub fn read(protocol: u8, src: IpAddr) -> Vec<Found> {
+/// IPv4 and IPv6 sockets that packets of an IP protocol and source may leave by; `cut`
+/// becomes true, as with all of these, where those are not all.
+pub fn read(protocol: u8, src: IpAddr, cut: &mut bool) -> Vec<Found> {
     let names: &[&str] = match (protocol, src) {
         (TCP, IpAddr::V4(_)) => &["tcp", "tcp6"],
         (TCP, IpAddr::V6(_)) => &["tcp6"],
@@ -20,27 +21,27 @@ pub fn read(protocol: u8, src: IpAddr) -> Vec<Found> {
         (_, IpAddr::V4(_)) => &["raw"],
         (_, IpAddr::V6(_)) => &["raw6"],
     };
-    names.iter().flat_map(|name| table(name)).collect()
+    names.iter().flat_map(|name| table(name, cut)).collect()
 }
 
 /// Ping sockets (icmp(7)): their port is the identifier.
-pub fn pings(src: IpAddr) -> Vec<Found> {
+pub fn pings(src: IpAddr, cut: &mut bool) -> Vec<Found> {
     match src {
-        IpAddr::V4(_) => table("icmp"),
-        IpAddr::V6(_) => table("icmp6"),
+        IpAddr::V4(_) => table("icmp", cut),
+        IpAddr::V6(_) => table("icmp6", cut),
     }
 }
 
 /// Inodes of AF_PACKET sockets.
-pub fn packet_sockets() -> Vec<u64> {
-    let text = text("packet");
+pub fn packet_sockets(cut: &mut bool) -> Vec<u64> {
+    let text = text("packet", cut);
     let last = |line: &str| line.split_ascii_whitespace().last()?.parse().ok();
     text.lines().skip(1).filter_map(last).collect()
 }
 
 /// Whether an interface has an IPv6 address.
 pub fn has_address(address: Ipv6Addr) -> bool {
-    listed(&text("if_inet6"), address)
+    listed(&text("if_inet6", &mut false), address)
 }
 
 fn listed(table: &str, address: Ipv6Addr) -> bool {
@@ -48,13 +49,15 @@ fn listed(table: &str, address: Ipv6Addr) -> bool {
     table.lines().any(|line| line.starts_with(&hex))
 }
 
-fn text(name: &str) -> String {
+fn text(name: &str, cut: &mut bool) -> String {
     let read = read_limited(&Path::new("/proc/thread-self/net").join(name), TABLE_MAX);
-    read.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    let (bytes, more) = read.unwrap_or_default();
+    *cut |= more;
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn table(name: &str) -> Vec<Found> {
-    text(name).lines().skip(1).filter_map(row).collect()
+fn table(name: &str, cut: &mut bool) -> Vec<Found> {
+    text(name, cut).lines().skip(1).filter_map(row).collect()
 }
 
 /// `sl local rem st tx:rx tr:when retrnsmt uid timeout inode …`
@@ -120,7 +123,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let own = socket.local_addr().unwrap();
         let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
-        let found = read(UDP, own.ip());
+        let found = read(UDP, own.ip(), &mut false);
         assert!(found.iter().any(|s| s.inode == inode && s.local == (own.ip(), own.port())));
     }
 }

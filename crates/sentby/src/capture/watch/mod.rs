@@ -129,6 +129,16 @@ impl Watch {
         }
     }
 
+    /// Whether that process was there at `time`, a moment ago, and nobody can have
+    /// inherited from it since `since`. False where that is not known for sure.
+    pub fn was_alone(&self, key: ProcessKey, since: u64, time: u64) -> bool {
+        let mut state = self.shared.lock();
+        if time >= state.known_until {
+            self.shared.read(&mut state, usize::MAX);
+        }
+        state.table.was_alone(key, since, time)
+    }
+
     /// Follows these processes and the descendants that they have, and all that those
     /// will make: see [`Watch::descends`]. Twice: a child that was made between looking
     /// and following is found by the second look.

@@ -63,6 +63,8 @@ struct Life {
     began: u64,
     ended: Option<u64>,
     programs: Vec<Program>,
+    /// When it made its last child.
+    forked: Option<u64>,
     /// It descends from who is followed, or is that.
     followed: bool,
     /// After how many overruns this was known to be so.
@@ -139,6 +141,17 @@ impl Table {
         Some(lives[place(lives, time)?].followed)
     }
 
+    /// Whether that process was there at `time` for sure, and has made no child from
+    /// `since` on.
+    pub fn was_alone(&self, key: ProcessKey, since: u64, time: u64) -> bool {
+        let lives = self.lives.peek(&key.pid);
+        lives.and_then(|lives| Some(&lives[place(lives, time)?])).is_some_and(|life| {
+            life.key.start_ticks.abs_diff(key.start_ticks) <= SLACK_TICKS
+                && life.round == self.round
+                && life.forked.is_none_or(|at| at < since)
+        })
+    }
+
     /// Messages were lost: what is known may not be so any more.
     pub fn doubt(&mut self) {
         self.round += 1;
@@ -180,7 +193,10 @@ impl Table {
 
     fn fork(&mut self, time: u64, parent: u32, child: u32, clocks: &Clocks) {
         self.current(parent, time, clocks);
-        let followed = self.last(parent).is_some_and(|life| life.followed);
+        let followed = self.last(parent).is_some_and(|life| {
+            life.forked = Some(time);
+            life.followed
+        });
         let mut facts = match self.last(parent).and_then(|life| life.programs.last()) {
             Some(program) => program.facts.clone(),
             None => Process::default(),
@@ -253,7 +269,8 @@ impl Table {
         }
         let programs = vec![Program { since: began, facts, told: false, late: false }];
         let followed = self.followed.contains(&key);
-        let life = Life { key, began, ended: None, programs, followed, round: self.round };
+        let round = self.round;
+        let life = Life { key, began, ended: None, programs, forked: None, followed, round };
         match self.lives.get_mut(&key.pid) {
             Some(lives) => push(lives, life),
             None => {

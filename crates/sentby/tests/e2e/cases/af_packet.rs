@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     case("looked_up_loopback_once", loopback_once, &["ping"]),
     case("looked_up_candidates", candidates, &["ping"]),
     case("looked_up_by_its_own_id", by_its_own_id, &["ping"]),
+    case("looked_up_last", last, &["ping"]),
     case("looked_up_gone", gone, &["ping"]),
     case("looked_up_shared_port", shared_port, &["python3"]),
     case("looked_up_inherited", inherited, &["python3"]),
@@ -130,6 +131,31 @@ fn by_its_own_id(ctx: &Ctx) -> Result<()> {
             return Err(crate::ctx::skip("this ping takes another identifier than its pid"));
         };
         all_named(&[event], sender)?;
+    }
+    Ok(())
+}
+
+/// The last packet of a ping is looked at when it has ended.
+fn last(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    // Whether it asks by a raw socket or by one for pings.
+    for range in ["1 0", "0 0"] {
+        pair.a.sh(&format!("echo {range} > /proc/sys/net/ipv4/ping_group_range"))?;
+        let tracer = ctx.tracer().start()?;
+        let mut done = Vec::new();
+        for _ in 0..5 {
+            let args = ["-n", "-q", "-c", "3", "-i", "0.2", B4];
+            done.push(pair.a.run(ctx.tool("ping")?.args(args), ctx.secs(20))?);
+        }
+        let trace = tracer.stop()?;
+        let events: Vec<&Event> = trace.events.iter().filter(|e| asks(e)).collect();
+        ensure!(events.len() == 15, "{} events", events.len());
+        for (three, ping) in events.chunks(3).zip(&done) {
+            for event in three {
+                ensure!(event.evidence == "procfs", "evidence {}: {event:?}", event.evidence);
+                check::names(event, &Who::of(ping))?;
+            }
+        }
     }
     Ok(())
 }

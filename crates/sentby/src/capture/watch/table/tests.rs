@@ -71,6 +71,27 @@ fn who_was_there_before_is_known_when_it_has_gone() {
     assert_eq!(asked(&mut table, 7, 2004), None, "there was no time for it");
 }
 
+#[test]
+fn who_made_no_child_was_alone() {
+    let (machine, mut table) = Machine::new();
+    machine.process(30, 1, 100, "sender");
+    happened(&mut table, 1000, FORK);
+    let key = table.at(30, BOOT + 1000 * MS, &CLOCKS).unwrap().0;
+    let alone = |table: &Table, since: u64, time: u64| {
+        table.was_alone(key, BOOT + since * MS, BOOT + time * MS)
+    };
+    assert!(alone(&table, 1000, 1500));
+    happened(&mut table, 1600, What::Fork { parent: 30, child: 31 });
+    happened(&mut table, 2000, What::Exit(30));
+    assert!(alone(&table, 1700, 1900), "a child before that");
+    assert!(!alone(&table, 1500, 1900), "a child since");
+    assert!(!alone(&table, 1700, 2100), "it had ended");
+    let later = ProcessKey { start_ticks: key.start_ticks + 50, ..key };
+    assert!(!table.was_alone(later, BOOT + 1700 * MS, BOOT + 1900 * MS), "another process");
+    table.doubt();
+    assert!(!alone(&table, 1700, 1900), "something may have been missed");
+}
+
 const FORK: What = What::Fork { parent: 1, child: 30 };
 
 #[test]
