@@ -15,6 +15,9 @@ pub const MAX_CMDLINE: u64 = 64 << 10;
 /// Most bytes of any other file below /proc that are read.
 const MAX_SMALL_FILE: u64 = 64 << 10;
 
+/// Most threads of a process that are looked at.
+const MAX_TASKS: usize = 256;
+
 /// The flag of kernel threads (include/linux/sched.h).
 const PF_KTHREAD: u32 = 0x0020_0000;
 
@@ -72,6 +75,17 @@ impl Procfs {
     pub fn pids(&self) -> impl Iterator<Item = u32> + use<> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+    }
+
+    /// A thread by which the files of a process can be seen whose leader has ended: then
+    /// /proc/PID/fd is empty, and /proc/TID/fd of the others is not.
+    pub fn thread_with_files(&self, pid: u32) -> Option<u32> {
+        let tasks = fs::read_dir(self.path(pid, "task")).ok()?.flatten().take(MAX_TASKS);
+        let mut tids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+        tids.find(|tid| {
+            let mut files = fs::read_dir(self.path(*tid, "fd")).into_iter().flatten();
+            *tid != pid && files.next().is_some()
+        })
     }
 
     /// Reads /proc/PID/stat.

@@ -118,8 +118,19 @@ impl Sockets {
     }
 
     fn search_process(&mut self, procfs: &Procfs, pid: u32, files: &mut usize) {
+        let before = *files;
+        self.search_thread(procfs, (pid, pid), files);
+        if *files == before
+            && let Some(tid) = procfs.thread_with_files(pid)
+        {
+            self.search_thread(procfs, (pid, tid), files);
+        }
+    }
+
+    /// The files of a process, as one of its threads shows them.
+    fn search_thread(&mut self, procfs: &Procfs, (pid, tid): (u32, u32), files: &mut usize) {
         let mut index = None;
-        for entry in fs::read_dir(procfs.path(pid, "fd")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(procfs.path(tid, "fd")).into_iter().flatten().flatten() {
             *files += 1;
             if *files >= MAX_FILES {
                 return;

@@ -37,6 +37,8 @@ pub struct Holder {
     pub comm: Vec<u8>,
     /// The socket.
     pub inode: u64,
+    /// The thread whose table of files was read; mostly the leader.
+    pub tid: u32,
     /// The descriptor.
     pub fd: u32,
     /// Grows with each of its children that has ended.
@@ -109,7 +111,7 @@ impl Search {
 
     /// Whether it still holds the socket, by the same descriptor.
     pub fn still(&self, holder: &Holder) -> bool {
-        let path = self.procfs.path(holder.key.pid, "fd").join(holder.fd.to_string());
+        let path = self.procfs.path(holder.tid, "fd").join(holder.fd.to_string());
         let mut target = [0u8; 64];
         let read = readlinkat_raw(CWD, path, &mut target[..]);
         read.ok().and_then(|len| inode(&target[..len])) == Some(holder.inode)
@@ -140,20 +142,39 @@ impl Search {
     }
 
     fn search(&mut self, pid: u32, inodes: &[u64], files: &mut usize, found: &mut Vec<Holder>) {
-        let Some((inode, fd)) = descriptor(&self.procfs, pid, inodes, files) else { return };
+        let of = |tid, files: &mut usize| descriptor(&self.procfs, tid, inodes, files);
+        let (tid, found_here) = match of(pid, files) {
+            Ok(found) => (pid, found),
+            Err(Empty) => match self.procfs.thread_with_files(pid) {
+                Some(tid) => (tid, of(tid, files).unwrap_or(None)),
+                None => return,
+            },
+        };
+        let Some((inode, fd)) = found_here else { return };
         // Its start is read after the descriptor: should the pid be another's by now, that
         // one is younger than the packet.
         let Some(stat) = self.procfs.stat(pid) else { return };
         self.hot.insert(pid, ());
         let key = ProcessKey { pid, start_ticks: stat.start_ticks };
-        found.push(Holder { key, comm: stat.comm, inode, fd, reaped: stat.reaped });
+        found.push(Holder { key, comm: stat.comm, inode, tid, fd, reaped: stat.reaped });
     }
 }
 
-/// A descriptor of one of the sockets among a process's.
-fn descriptor(procfs: &Procfs, pid: u32, inodes: &[u64], files: &mut usize) -> Option<(u64, u32)> {
+/// A process without files: kernel threads, and those whose leader has ended.
+struct Empty;
+
+/// A descriptor of one of the sockets among a thread's.
+fn descriptor(
+    procfs: &Procfs,
+    tid: u32,
+    inodes: &[u64],
+    files: &mut usize,
+) -> Result<Option<(u64, u32)>, Empty> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, procfs.path(pid, "fd"), flags, Mode::empty()).ok()?;
+    let Ok(dir) = openat(CWD, procfs.path(tid, "fd"), flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let mut empty = true;
     let mut room = [MaybeUninit::<u8>::uninit(); 4096];
     let mut entries = RawDir::new(&dir, &mut room);
     while let Some(Ok(entry)) = entries.next() {
@@ -162,15 +183,16 @@ fn descriptor(procfs: &Procfs, pid: u32, inodes: &[u64], files: &mut usize) -> O
         let Ok(len) = readlinkat_raw(&dir, entry.file_name(), &mut target[..]) else {
             continue;
         };
+        empty = false;
         if let Some(inode) = inode(&target[..len]).filter(|inode| inodes.contains(inode)) {
-            let fd = entry.file_name().to_str().ok()?.parse().ok()?;
-            return Some((inode, fd));
+            let fd = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+            return Ok(fd.map(|fd| (inode, fd)));
         }
         if *files >= FILES_MAX {
             break;
         }
     }
-    None
+    if empty { Err(Empty) } else { Ok(None) }
 }
 
 /// The number in `socket:[N]`.
@@ -221,6 +243,24 @@ mod tests {
         assert_eq!(ask(&[101]), (vec![30, 31], false));
         assert_eq!(ask(&[102]), (vec![], false));
         assert_eq!(ask(&[]), (vec![], false));
+    }
+
+    #[test]
+    fn where_the_leader_has_ended_its_threads_are_asked() {
+        let dir = machine();
+        process(&dir, 33);
+        fs::remove_file(dir.path("33/fd/0")).unwrap();
+        for tid in [33, 34, 35] {
+            fs::create_dir_all(dir.path(&format!("33/task/{tid}"))).unwrap();
+        }
+        let mut search = Search::new(Procfs::new(dir.path("")));
+        assert_eq!(pids(&mut search, &[105]).0, [0; 0]);
+        dir.write("35/fd/0", b"");
+        symlink("socket:[105]", dir.path("35/fd/6")).unwrap();
+        search.next = Instant::now();
+        let found = search.find(&[105]).found;
+        assert_eq!((found[0].key.pid, found[0].tid, found[0].fd), (33, 35, 6));
+        assert!(search.still(&found[0]));
     }
 
     #[test]

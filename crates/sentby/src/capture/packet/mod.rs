@@ -142,6 +142,7 @@ fn source(
     let ring = Ring::new(&capture, options.buffer_size)?;
     // Best effort: without CAP_NET_ADMIN it is net.core.rmem_max at the most.
     let _ = scout.receive_buffer(SCOUT_BUFFER);
+    let _ = scout.last_seen();
     let own = [&capture, &scout].map(|socket| rustix::fs::fstat(socket.fd()).map(|s| s.st_ino));
     let owners = Owners::new(own.into_iter().flatten().collect(), watch);
     let judge = Judge { selector: Selector::new(plan)?, ifaces: plan.ifaces.clone(), netns };

@@ -152,7 +152,7 @@ impl Owners {
         let sender = Sender {
             evidence: known.evidence,
             inode: known.inode,
-            holders: timely(&known, time, self.is_chosen(&sight.flow, known.how)),
+            holders: self.timely(&known, time, self.is_chosen(&sight.flow, known.how)),
         };
         if self.flows.insert(sight.flow, known) {
             self.shortfall.evicted += 1;
@@ -208,10 +208,36 @@ impl Owners {
         let recent = time.saturating_sub(former.verified) < GRACE || sight.flow.protocol == TCP;
         let gone = known.inode.is_none() && known.found.is_empty();
         let its_own = recent && (self.is_chosen(&sight.flow, former.how) || self.asked(&former));
-        match gone && (its_own || self.asked_alone(&former, sight, time)) {
+        // Sockets of others that may ask are there, or came since: that proves nothing.
+        let proven = known.holders.as_ref().is_some_and(|h| h.proven);
+        let others =
+            !proven || known.found.iter().all(|h| self.watched(h.key, time) == Some(false));
+        match gone && its_own || others && self.asked_alone(&former, sight, time) {
             true => former,
             false => known,
         }
+    }
+
+    /// The holders that can have sent a packet of this time: none that started later. Where
+    /// the next process may have the same place, none that may have.
+    fn timely(&self, known: &Known, time: u64, chosen: bool) -> Option<Arc<Holders>> {
+        let all = known.holders.as_ref()?;
+        let boot = boot_time();
+        let late = !chosen && known.verified.saturating_sub(time) > LATE;
+        let slack = if late { NS_PER_TICK } else { 0 };
+        let by_ticks =
+            |key: ProcessKey| boot + key.start_ticks.saturating_mul(NS_PER_TICK) + slack <= time;
+        let was_there = |c: &Candidate| self.watched(c.key, time).unwrap_or(by_ticks(c.key));
+        if all.processes.iter().all(was_there) {
+            return Some(all.clone());
+        }
+        let processes = all.processes.iter().filter(|c| was_there(c)).cloned().collect();
+        Some(Arc::new(Holders { processes, ..**all }))
+    }
+
+    /// Whether a process was there at that time, as the watch has it.
+    fn watched(&self, key: ProcessKey, time: u64) -> Option<bool> {
+        self.watch.as_ref()?.was_there(key, time)
     }
 
     /// Whether an echo request is its sender's, whose socket is gone: it ends, but is there.
@@ -276,7 +302,7 @@ impl Owners {
         let passing = self.local.forwards();
         let proven = match fitting.how {
             How::Bound => !passing || self.is_chosen(flow, fitting.how),
-            How::Raw => flow.asks() && self.narrow(flow.sport, passing, &mut found),
+            How::Raw => flow.asks() && self.narrow(sight, passing, &mut found),
             How::Forged => false,
         } && !fitting.cut;
         known.how = fitting.how;
@@ -293,9 +319,10 @@ impl Owners {
     }
 
     /// Leaves the raw sockets that may send echo requests of this identifier: every sender
-    /// has one. Whether it is known which that is; among packets that may only pass through,
-    /// by its pid alone.
-    fn narrow(&mut self, id: u16, passing: bool, found: &mut Vec<Holder>) -> bool {
+    /// has one. Whether it is known which that is: by its pid; else, where no packet may only
+    /// pass through, since it is the only one and nobody has ended who may have had another.
+    fn narrow(&mut self, sight: &Sight, passing: bool, found: &mut Vec<Holder>) -> bool {
+        let id = sight.flow.sport;
         let (ids, procfs) = (&self.ids, self.search.procfs());
         let known = |holder: &Holder| ids.peek(&holder.inode).copied();
         // Most take their pid, in either byte order.
@@ -315,8 +342,12 @@ impl Owners {
                 found.retain(own);
             }
         }
+        let only_one = || {
+            let none_ended = |watch: &Watch| watch.none_ended_since(sight.time.unwrap_or(0));
+            !passing && self.watch.as_ref().is_some_and(none_ended)
+        };
         match found.as_slice() {
-            [only] if !passing || own(only) => {
+            [only] if known(only) == Some(id) || own(only) || only_one() => {
                 self.ids.insert(only.inode, id);
                 true
             }
@@ -343,22 +374,6 @@ fn holders(found: &[Holder], proven: bool) -> Arc<Holders> {
     processes.sort_by_key(|c| c.key);
     processes.dedup();
     Arc::new(Holders { processes, proven })
-}
-
-/// The holders that can have sent a packet of this time: none that started later. Where
-/// the next process may have the same place, none that may have.
-fn timely(known: &Known, time: u64, chosen: bool) -> Option<Arc<Holders>> {
-    let all = known.holders.as_ref()?;
-    let boot = boot_time();
-    let late = !chosen && known.verified.saturating_sub(time) > LATE;
-    let slack = if late { NS_PER_TICK } else { 0 };
-    let was_there =
-        |c: &Candidate| boot + c.key.start_ticks.saturating_mul(NS_PER_TICK) + slack <= time;
-    if all.processes.iter().all(was_there) {
-        return Some(all.clone());
-    }
-    let processes = all.processes.iter().filter(|c| was_there(c)).cloned().collect();
-    Some(Arc::new(Holders { processes, ..**all }))
 }
 
 /// Tells what /proc says about a process, unless that was told a moment ago.

@@ -7,6 +7,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+/// asm-generic/sockios.h: with the machine's own timespec.
+const SIOCGSTAMPNS: libc::c_ulong = 0x8907;
+
 /// linux/if_packet.h.
 const SOL_PACKET: c_int = 263;
 const PACKET_RX_RING: c_int = 5;
@@ -118,6 +121,16 @@ impl Socket {
         let got = usize::try_from(got).ok()?;
         // SAFETY: zeroed above, and any bytes are valid for its integers.
         Some((got.min(bytes.len()), unsafe { from.assume_init() }))
+    }
+
+    /// When the packet that was received last was seen: nanoseconds since the Unix epoch.
+    /// The first call has the kernel note it from then on, and tells nothing.
+    pub fn last_seen(&self) -> Option<u64> {
+        let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a whole timespec, which the kernel fills.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCGSTAMPNS, &raw mut at) }).ok()?;
+        let (seconds, rest) = (u64::try_from(at.tv_sec).ok()?, u64::try_from(at.tv_nsec).ok()?);
+        (seconds > 0).then_some(seconds * 1_000_000_000 + rest)
     }
 
     fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {

@@ -109,7 +109,8 @@ impl PacketSource {
             let opens = opens(&packet);
             let flow = Flow::of(&packet);
             self.waiting.asks(&packet);
-            self.owners.sender(&Sight { flow, ifindex, time: None, opens }, batch);
+            let time = self.sockets.scout.last_seen();
+            self.owners.sender(&Sight { flow, ifindex, time, opens }, batch);
         }
     }
 

@@ -49,6 +49,10 @@ const AT_ONCE: usize = 256;
 /// The thread's nice value.
 const HURRY: i32 = -20;
 
+/// The initial network namespace, in the initial pid namespace: kthreadd (rest_init(),
+/// init/main.c) can be nowhere else, where process 1 may be, and may not be asked.
+const KTHREADD_NETNS: &str = "/proc/2/ns/net";
+
 /// How long processes may be read that were there before the watch.
 const AT_START: Duration = Duration::from_millis(200);
 
@@ -139,6 +143,18 @@ impl Watch {
         state.table.was_alone(key, since, time)
     }
 
+    /// Whether that process was there at `time`; `None` where it is not known for sure.
+    pub fn was_there(&self, key: ProcessKey, time: u64) -> Option<bool> {
+        self.shared.lock().table.was_there(key, time)
+    }
+
+    /// Whether no process has ended since `time`.
+    pub fn none_ended_since(&self, time: u64) -> bool {
+        let mut state = self.shared.lock();
+        self.shared.read(&mut state, usize::MAX);
+        state.table.last_end() < time
+    }
+
     /// Follows these processes and the descendants that they have, and all that those
     /// will make: see [`Watch::descends`]. Twice: a child that was made between looking
     /// and following is found by the second look.
@@ -215,7 +231,7 @@ impl Shared {
                 Err(Errno::INTR) => {}
                 Err(Errno::NOBUFS) => {
                     state.overruns += 1;
-                    state.table.doubt();
+                    state.table.doubt(now);
                 }
                 // Nothing more: what happens reaches the socket at once.
                 Err(_) => {
@@ -242,7 +258,7 @@ fn subscribe_anywhere() -> Result<OwnedFd, String> {
     let own = subscribe();
     let Err(why) = own else { return own };
     let there = thread::spawn(|| {
-        let init = File::open("/proc/1/ns/net").map_err(|e| e.to_string())?;
+        let init = File::open(KTHREADD_NETNS).map_err(|e| e.to_string())?;
         move_into_link_name_space(init.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|e| e.to_string())?;
         subscribe()

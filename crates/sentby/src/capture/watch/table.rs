@@ -25,6 +25,9 @@ const MAX_ARGV: usize = 8192;
 /// nanoseconds.
 const SLACK: u64 = 5_000_000;
 
+/// The same for packets, whose time is that of the clock which the epoch is read from.
+const PRECISION: u64 = 50_000;
+
 /// How far a start by our clock and the one in /proc may be apart, in ticks.
 pub const SLACK_TICKS: u64 = 2;
 
@@ -77,6 +80,8 @@ pub struct Table {
     lives: Lru<u32, Vec<Life>>,
     followed: HashSet<ProcessKey>,
     round: u64,
+    /// When the last process ended, or messages were lost.
+    ended: u64,
     /// What was not told.
     pub shortfall: Shortfall,
 }
@@ -89,6 +94,7 @@ impl Table {
             lives: Lru::new(MAX_PIDS),
             followed: HashSet::new(),
             round: 0,
+            ended: 0,
             shortfall: Shortfall::default(),
         }
     }
@@ -115,6 +121,7 @@ impl Table {
             What::Exec(pid) => self.exec(time, pid, clocks),
             What::Comm(pid, comm) => self.comm(pid, &comm),
             What::Exit(pid) => {
+                self.ended = self.ended.max(time);
                 if let Some(life) = self.last(pid) {
                     life.ended.get_or_insert(time);
                 }
@@ -152,8 +159,23 @@ impl Table {
         })
     }
 
-    /// Messages were lost: what is known may not be so any more.
-    pub fn doubt(&mut self) {
+    /// Whether that process was there at `time`; `None` where it is not known for sure.
+    pub fn was_there(&self, key: ProcessKey, time: u64) -> Option<bool> {
+        let same = |life: &&Life| life.key.start_ticks.abs_diff(key.start_ticks) <= SLACK_TICKS;
+        let life = self.lives.peek(&key.pid)?.iter().rfind(same)?;
+        let since = life.began <= time.saturating_add(PRECISION);
+        let until = life.ended.is_none_or(|end| end.saturating_add(PRECISION) >= time);
+        (life.round == self.round).then_some(since && until)
+    }
+
+    /// When the last process ended that is known to have.
+    pub fn last_end(&self) -> u64 {
+        self.ended
+    }
+
+    /// Messages were lost until `now`: what is known may not be so any more.
+    pub fn doubt(&mut self, now: u64) {
+        self.ended = self.ended.max(now);
         self.round += 1;
     }
 

@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case("looked_up_gone", gone, &["ping"]),
     case("looked_up_shared_port", shared_port, &["python3"]),
     case("looked_up_inherited", inherited, &["python3"]),
+    case("looked_up_by_a_thread", by_a_thread, &["python3"]),
     case("looked_up_with_net_raw_only", with_net_raw_only, &["ping", "setpriv"]),
 ];
 
@@ -156,6 +157,39 @@ fn last(ctx: &Ctx) -> Result<()> {
                 check::names(event, &Who::of(ping))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The leader has ended, and a thread goes on: /proc shows the files of threads only.
+fn by_a_thread(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    let script = format!(
+        r#"
+import ctypes, os, socket, threading, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 5355))
+def send():
+    time.sleep(0.5)
+    for _ in range(4):
+        query = bytes.fromhex("123401000001000000000000") + b"\x01t\x04test\0\0\x01\0\x01"
+        s.sendto(query, ("{B4}", 53))
+        time.sleep(0.1)
+    time.sleep(1)
+    os._exit(0)
+threading.Thread(target=send).start()
+ctypes.CDLL(None).syscall({exit}, 0)
+"#,
+        exit = libc::SYS_exit
+    );
+    let tracer = ctx.tracing("dns").start()?;
+    let cmd = ctx.tool("python3")?.args(["-c", &script]).in_ns(&pair.a)?;
+    let done = cmd.spawn()?.wait_ok(ctx.secs(30))?;
+    let trace = tracer.stop()?;
+    let events: Vec<&Event> = trace.events.iter().filter(|e| e.sport == Some(5355)).collect();
+    ensure!(events.len() == 4, "{} events", events.len());
+    for event in events {
+        ensure!((event.evidence.as_str(), event.pid) == ("procfs", Some(done.pid)), "{event:?}");
     }
     Ok(())
 }

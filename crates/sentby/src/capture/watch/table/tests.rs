@@ -88,8 +88,14 @@ fn who_made_no_child_was_alone() {
     assert!(!alone(&table, 1700, 2100), "it had ended");
     let later = ProcessKey { start_ticks: key.start_ticks + 50, ..key };
     assert!(!table.was_alone(later, BOOT + 1700 * MS, BOOT + 1900 * MS), "another process");
-    table.doubt();
+    let there = |table: &Table, time: u64| table.was_there(key, BOOT + time * MS);
+    let is = [999, 1001, 1999, 2001].map(|time| there(&table, time).unwrap());
+    assert_eq!(is, [false, true, true, false]);
+    assert_eq!(table.last_end(), BOOT + 2000 * MS);
+    assert_eq!(table.was_there(later, BOOT + 1500 * MS), None);
+    table.doubt(BOOT + 3000 * MS);
     assert!(!alone(&table, 1700, 1900), "something may have been missed");
+    assert_eq!((there(&table, 1900), table.last_end()), (None, BOOT + 3000 * MS));
 }
 
 const FORK: What = What::Fork { parent: 1, child: 30 };
@@ -177,7 +183,7 @@ fn after_an_overrun_proc_is_asked_again() {
     }
     machine.process(31, 1, 60, "another program");
     machine.process(32, 1, 80, "another process");
-    table.doubt();
+    table.doubt(0);
     let clocks = Clocks { now: BOOT + 900 * MS, ..CLOCKS };
     let mut ask = |pid| {
         let (key, facts) = table.at(pid, BOOT + 901 * MS, &clocks).unwrap();
