@@ -208,8 +208,8 @@ pub mod lack {
     /// Whether a packet without a socket is the kernel's or came in by an interface: it is
     /// unknown, and shown where either is asked for.
     pub const FORWARDED: &str = "forwarded";
-    /// Whether a packet's socket is the kernel's own: ICMPv6 messages that keep neighbours
-    /// and groups are unknown, and shown where the kernel's are asked for.
+    /// Whether a packet's socket is the kernel's own: ICMP errors, and ICMPv6 messages that
+    /// keep neighbours and groups, are unknown, and shown where the kernel's are asked for.
     pub const KERNEL_SOCKETS: &str = "kernel_sockets";
     /// Which interface packets leave by.
     pub const IFACE: &str = "iface";

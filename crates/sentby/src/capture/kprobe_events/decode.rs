@@ -148,7 +148,7 @@ pub fn packet(
     match evidence {
         Evidence::Kernel if !wanted.kernel => return None,
         Evidence::Unknown if !socket && !wanted.kernel && !wanted.forwarded => return None,
-        Evidence::Unknown if socket && upkeep(&packet) && !wanted.kernel => return None,
+        Evidence::Unknown if socket && kernels_own(&packet) && !wanted.kernel => return None,
         // A connection opens in its opener's own time; later SYNs repeat it.
         Evidence::Unknown
             if matches!(selected.wanted, crate::event::Wanted::Payload { opens: true, .. }) =>
@@ -198,7 +198,8 @@ fn iface(raw: &[u8], reading: &Reading) -> Option<Iface> {
 /// Without a socket a packet came in by an interface or is the kernel's; which of both is
 /// not known here. In an interrupt whoever runs is a bystander: messages that answer others
 /// are the kernel's, as processes send theirs in their own time; of the rest nothing can be
-/// proven. Nor of what the kernel sends in a thread's time, for want of a neighbour.
+/// proven. Nor of what the kernel sends in a thread's time: for want of a neighbour, or
+/// because a rule rejects what the thread sends.
 fn attribute(
     packet: &Packet<'_>,
     socket: bool,
@@ -206,7 +207,7 @@ fn attribute(
 ) -> (Evidence, Option<Task>) {
     match sender {
         _ if !socket => (Evidence::Unknown, None),
-        Some(Sender::Task(_)) if upkeep(packet) => (Evidence::Unknown, None),
+        Some(Sender::Task(_)) if kernels_own(packet) => (Evidence::Unknown, None),
         Some(Sender::Task(task)) => (Evidence::Task, Some(task)),
         Some(Sender::Kernel) => (Evidence::Kernel, None),
         Some(Sender::Unknown) => (Evidence::Unknown, None),
@@ -230,11 +231,17 @@ fn answers(packet: &Packet<'_>) -> bool {
     }
 }
 
-/// Whether it is an ICMPv6 message that keeps neighbours or groups (RFC 4861, 2710, 3810):
-/// the kernel sends these by sockets of its own, also while a process runs.
-fn upkeep(packet: &Packet<'_>) -> bool {
+/// Whether it is an ICMP message that the kernel sends by a socket of its own, also while a
+/// process runs, and processes hardly ever: an error about what that process sends (RFC
+/// 792; RFC 4443 section 2.1), or ICMPv6 that keeps neighbours or groups (RFC 4861, 2710,
+/// 3810).
+fn kernels_own(packet: &Packet<'_>) -> bool {
     let kind = packet.payload.first().copied();
-    packet.protocol == ICMPV6 && kind.is_some_and(|kind| matches!(kind, 130..=137 | 143))
+    match packet.protocol {
+        ICMP => matches!(kind, Some(3..=5 | 11 | 12)),
+        ICMPV6 => matches!(kind, Some(1..=4 | 130..=137 | 143)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +272,21 @@ mod tests {
         assert_eq!(by(&request, false, None), Evidence::Unknown);
         assert_eq!(by(&reply, true, None), Evidence::Kernel);
         assert_eq!(by(&request, true, None), Evidence::Unknown);
+    }
+
+    #[test]
+    fn what_is_rejected_on_its_way_out_is_not_answered_by_its_sender() {
+        let task = Task { key: None, tid: None, comm: None, uid: None };
+        for (kind, evidence) in [
+            (8, Evidence::Task),
+            (0, Evidence::Task),
+            (3, Evidence::Unknown),
+            (11, Evidence::Unknown),
+        ] {
+            let bytes = echo(kind);
+            let packet = wire::packet::parse(Layer::Ip, &bytes).unwrap();
+            assert_eq!(attribute(&packet, true, Some(Sender::Task(task))).0, evidence, "{kind}");
+        }
     }
 
     #[test]

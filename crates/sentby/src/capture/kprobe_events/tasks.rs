@@ -3,7 +3,7 @@
 
 use crate::capture::watch::Watch;
 use crate::enrich::{Lru, Procfs};
-use crate::event::{Batch, COMM_LEN, ProcessKey, Task};
+use crate::event::{Batch, COMM_LEN, ProcessKey, Task, until_nul};
 use crate::plan::Plan;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -80,7 +80,12 @@ impl Tasks {
             self.gone += 1;
             return Sender::Task(Task { key: None, tid: None, comm, uid: None });
         };
-        let comm = comm.or_else(|| self.comm(pid, tid));
+        // io_uring's threads have names that say nothing; their process's does.
+        let worker = |comm: &[u8; COMM_LEN]| tid != pid && is_io_worker(comm);
+        let comm = match comm.or_else(|| self.comm(pid, tid)) {
+            Some(comm) if worker(&comm) => self.comm(pid, pid),
+            comm => comm,
+        };
         Sender::Task(Task { key: Some(key), tid: Some(tid), comm, uid: None })
     }
 
@@ -119,9 +124,27 @@ impl Tasks {
     }
 }
 
+/// Whether a thread's name is one that io_uring gives (io_uring/io-wq.c, sqpoll.c; Linux
+/// 5.12): `iou-wrk-N`, `iou-sqp-N`.
+fn is_io_worker(comm: &[u8; COMM_LEN]) -> bool {
+    let number = [b"iou-wrk-", b"iou-sqp-"].into_iter().find_map(|name| comm.strip_prefix(name));
+    number.is_some_and(|rest| until_nul(rest).iter().all(u8::is_ascii_digit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_io_urings_threads_are_known() {
+        let name = |text: &[u8]| {
+            let mut comm = [0; COMM_LEN];
+            comm[..text.len()].copy_from_slice(text);
+            is_io_worker(&comm)
+        };
+        assert!(name(b"iou-wrk-1247") && name(b"iou-sqp-3"));
+        assert!(!name(b"iou-wrk-x") && !name(b"uring") && !name(b""));
+    }
 
     fn sender(tasks: &mut Tasks, pid: u32) -> Sender {
         tasks.sender((pid, pid), None, 0, &mut Batch::default())

@@ -21,6 +21,7 @@ const NLMSG_DONE: u16 = 3;
 const NONE: u32 = 0;
 const FORK: u32 = 0x0000_0001;
 const EXEC: u32 = 0x0000_0002;
+const UID: u32 = 0x0000_0004;
 const COMM: u32 = 0x0000_0200;
 const EXIT: u32 = 0x8000_0000;
 
@@ -56,6 +57,8 @@ pub enum What {
     },
     /// It runs another program.
     Exec(u32),
+    /// Its leader is another user's now: the real user id.
+    Uid(u32, u32),
     /// Its leader has another name.
     Comm(u32, [u8; COMM_LEN]),
     /// Its leader has ended.
@@ -122,6 +125,7 @@ fn event(bytes: &[u8], number: u32) -> Option<Message> {
         }
         // The thread that does it becomes the leader.
         EXEC => What::Exec(tgid?),
+        UID => What::Uid(leader()?, word(data, 8)?),
         COMM => What::Comm(leader()?, data.get(8..8 + COMM_LEN)?.try_into().ok()?),
         EXIT => What::Exit(leader()?),
         _ => return None,
@@ -174,11 +178,13 @@ mod tests {
         let mut all = message(FORK, &[1, 2, 3, 3]);
         all.extend(message(EXEC, &[4, 3]));
         all.extend(message(COMM, &[[3, 3].to_vec(), name()].concat()));
+        all.extend(message(UID, &[3, 3, 1000, 0]));
         all.extend(message(EXIT, &[3, 3, 0, 17, 1, 1]));
         all.extend(message(NONE, &[22]));
         let comm = *b"ping\0\0\0\0\0\0\0\0\0\0\0\0";
         let fork = What::Fork { parent: 2, child: 3 };
-        let rest = [What::Exec(3), What::Comm(3, comm), What::Exit(3), What::Answer(42, 22)];
+        let changed = [What::Exec(3), What::Comm(3, comm), What::Uid(3, 1000)];
+        let rest = [&changed[..], &[What::Exit(3), What::Answer(42, 22)]].concat();
         assert_eq!(read(&all), [&[fork][..], &rest].concat());
     }
 

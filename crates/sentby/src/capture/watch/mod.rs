@@ -7,7 +7,7 @@
 //! before are read at the start: they may send once and end. What has ended is kept for a
 //! while, by pid and time: captures are read late.
 //!
-//! Deliberately absent: threads, changes of user ids, and processes of other pid
+//! Deliberately absent: threads, and processes of other pid
 //! namespaces than the initial one, where the connector does not answer.
 
 mod messages;

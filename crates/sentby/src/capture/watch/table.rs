@@ -120,6 +120,7 @@ impl Table {
             What::Fork { parent, child } => self.fork(time, parent, child, clocks),
             What::Exec(pid) => self.exec(time, pid, clocks),
             What::Comm(pid, comm) => self.comm(pid, &comm),
+            What::Uid(pid, uid) => self.uid(time, pid, uid),
             What::Exit(pid) => {
                 self.ended = self.ended.max(time);
                 if let Some(life) = self.last(pid) {
@@ -276,6 +277,15 @@ impl Table {
         if let Some(program) = self.last(pid).and_then(|life| life.programs.last_mut()) {
             program.facts.comm = Some(until_nul(comm).to_vec());
         }
+    }
+
+    /// From here on it is as if it ran another program, of which all else is the same.
+    fn uid(&mut self, time: u64, pid: u32, uid: u32) {
+        let Some(programs) = self.last(pid).map(|life| &mut life.programs) else { return };
+        let Some(program) = programs.last().filter(|p| p.facts.uid != Some(uid)) else { return };
+        let facts = Process { uid: Some(uid), ..program.facts.clone() };
+        let late = program.late;
+        push(programs, Program { since: time, facts, told: false, late });
     }
 
     /// The start in /proc if that is this process, else what our clock says.

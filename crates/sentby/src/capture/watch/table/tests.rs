@@ -72,6 +72,27 @@ fn who_was_there_before_is_known_when_it_has_gone() {
 }
 
 #[test]
+fn a_process_that_becomes_another_users_is_told_again() {
+    let (machine, mut table) = Machine::new();
+    machine.process(30, 1, 60, "daemon");
+    let uid = |table: &mut Table, ms: u64| {
+        table
+            .at(30, BOOT + ms * MS, &CLOCKS)
+            .unwrap()
+            .1
+            .map(|facts| (facts.uid, facts.argv.clone()))
+    };
+    let argv = Some(b"daemon".to_vec());
+    assert_eq!(uid(&mut table, 700), Some((Some(7), argv.clone())));
+    happened(&mut table, 800, What::Uid(30, 7));
+    assert_eq!(uid(&mut table, 801), None, "it was that already");
+    happened(&mut table, 900, What::Uid(30, 65534));
+    assert_eq!(uid(&mut table, 850), None, "before that");
+    assert_eq!(uid(&mut table, 901), Some((Some(65534), argv)));
+    assert_eq!(uid(&mut table, 902), None, "told once");
+}
+
+#[test]
 fn who_made_no_child_was_alone() {
     let (machine, mut table) = Machine::new();
     machine.process(30, 1, 100, "sender");
