@@ -208,13 +208,13 @@ fn questions_are_answered() {
     assert_eq!(sorted(&said(&["replay", "-q", "--json", &copy])), sorted(&all));
 }
 
-/// Whole minutes were counted when they were written; an expression that lets all pass has
+/// Whole minutes and hours were counted when they were written; an expression that lets all pass has
 /// every event looked at again.
 #[test]
-fn sums_of_minutes_are_sums_of_events() {
+fn sums_are_sums_of_events() {
     let folder = Scratch::new("sums");
     let (db, file) = (folder.path("db"), folder.path("pings.pcap"));
-    pings(&file, 70_000, 7_000_000);
+    pings(&file, 70_000, 100_000_000);
     said(&["record", "-q", "--from", &file, "-o", &db]);
     said(&["record", "-q", "--from", &capture("ptcpdump.pcapng"), "-o", &db]);
     let ask = |more: &[&str]| said(&[&["query", "-q", "--from", &db, "--json"], more].concat());
@@ -226,6 +226,13 @@ fn sums_of_minutes_are_sums_of_events() {
         &["--by", "name", "--since", "2026-11-22T10:40:10Z", "--until", "2026-11-22T10:43:30.5Z"],
         &["--bin", "1m", "--dst", "192.0.2.1"],
         &["--count", "--until", "2026-11-22T10:38:30Z"],
+        &["--by", "proto", "--bin", "1m"],
+        &["--by", "exe", "--bin", "1h"],
+        &["--by", "dst", "--bin", "3h", "--since", "2026-11-22T11:00:00Z"],
+        &["--by", "dst", "--since", "2026-11-22T11:20:00Z"],
+        &["--by", "exe,dst", "--bin", "1h", "--dst", "192.0.2.1"],
+        &["--by", "dst", "--bin", "1m", "--until", "2026-11-22T12:00:30Z"],
+        &["--count", "--exe", "curl"],
     ] {
         let quick = ask(question);
         let slow = ask(&[&["ip", "or", "ip6"], question].concat());
@@ -233,6 +240,61 @@ fn sums_of_minutes_are_sums_of_events() {
         assert!(quick.contains("\"events\":"), "{question:?}: {quick}");
     }
     assert!(ask(&["--count"]).starts_with("{\"events\":70002,"), "{}", ask(&["--count"]));
+}
+
+/// A recording of the first version, made from one of today's.
+fn of_version_one(db: &str) {
+    let script = "DROP TABLE minutes; DROP TABLE senders; DROP TABLE targets; DROP TABLE pairs;
+         DROP TABLE pruned;
+         CREATE TABLE minutes (
+             minute INTEGER NOT NULL, proto INTEGER NOT NULL, evidence INTEGER NOT NULL,
+             process INTEGER NOT NULL, destination INTEGER NOT NULL,
+             events INTEGER NOT NULL, bytes INTEGER NOT NULL, unmeasured INTEGER NOT NULL,
+             first INTEGER NOT NULL, last INTEGER NOT NULL,
+             PRIMARY KEY (minute, proto, evidence, process, destination)
+         ) WITHOUT ROWID;
+         CREATE INDEX minutes_by_process ON minutes (process, minute);
+         CREATE INDEX minutes_by_destination ON minutes (destination, minute);
+         INSERT INTO minutes
+         SELECT id / 60000000000, proto, evidence, ifnull(process, 0), destination, count(*),
+                sum(ifnull(len, 0)), sum(len IS NULL), min(id - ifnull(late, 0)),
+                max(id - ifnull(late, 0))
+         FROM events GROUP BY 1, 2, 3, 4, 5;
+         PRAGMA user_version = 1;";
+    let connection = rusqlite::Connection::open(db).expect("it is a database");
+    connection.execute_batch(script).expect("it has these tables");
+}
+
+#[test]
+fn recordings_of_the_first_version_are_read_and_brought_up_to_date() {
+    let folder = Scratch::new("version");
+    let (db, file) = (folder.path("db"), folder.path("pings.pcap"));
+    pings(&file, 20_000, 7_000_000);
+    said(&["record", "-q", "--from", &file, "-o", &db]);
+    said(&["record", "-q", "--from", &capture("ptcpdump.pcapng"), "-o", &db]);
+    let ask = |more: &[&str]| said(&[&["query", "-q", "--from", &db, "--json"], more].concat());
+    let questions: &[&[&str]] =
+        &[&["--count"], &["--by", "dst"], &["--by", "exe,dst", "--bin", "1h"], &["--exe", "curl"]];
+    let answers: Vec<String> = questions.iter().map(|question| ask(question)).collect();
+    of_version_one(&db);
+    for (question, answer) in questions.iter().zip(&answers) {
+        assert_eq!(ask(question), *answer, "{question:?} of version 1");
+    }
+    let version = || {
+        let connection = rusqlite::Connection::open(&db).expect("it is a database");
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).ok()
+    };
+    assert_eq!(version(), Some(1), "asking changes nothing");
+    let empty = folder.path("empty.pcap");
+    pings(&empty, 0, 1);
+    said(&["record", "-q", "--from", &empty, "-o", &db]);
+    assert_eq!(version(), Some(2));
+    for (question, answer) in questions.iter().zip(&answers) {
+        assert_eq!(ask(question), *answer, "{question:?} of version 2");
+    }
+    let sums = said(&["query", "--from", &db, "--sql", "SELECT sum(events) FROM pairs"]);
+    assert_eq!(sums.lines().last(), Some("20002"));
+    assert!(is_sound(&db));
 }
 
 #[test]
@@ -299,8 +361,11 @@ fn a_kill_costs_nothing_that_was_there() {
         "SELECT (max(id) - min(id)) / 1000000 + 1 FROM events",
     ]);
     assert_eq!(last.lines().last(), Some(left.to_string().as_str()));
-    let sums = said(&["query", "--from", &db, "--sql", "SELECT sum(events) FROM minutes"]);
-    assert_eq!(sums.lines().last(), Some(left.to_string().as_str()));
+    for table in ["minutes", "senders", "targets", "pairs"] {
+        let sum = format!("SELECT sum(events) FROM {table}");
+        let sums = said(&["query", "--from", &db, "--sql", &sum]);
+        assert_eq!(sums.lines().last(), Some(left.to_string().as_str()), "{table}");
+    }
     said(&["record", "-q", "--from", &capture("names.pcap"), "-o", &db]);
     assert!(count(&db) > left && is_sound(&db));
 }

@@ -86,6 +86,18 @@ impl Named {
         }
     }
 
+    /// Whether it is one of the sender.
+    pub fn is_of_senders(&self) -> bool {
+        matches!(self, Named::Envelope(at) if is_of_sender(&FIELDS[*at]))
+    }
+
+    /// Whether it is one of the destination.
+    pub fn is_of_destinations(&self) -> bool {
+        matches!(self, Named::Envelope(at) if FIELDS[*at].name.starts_with("d"))
+            && self.is_of_flows()
+            && !self.is_of_senders()
+    }
+
     /// Whether it is the same for all that goes from a sender to a destination.
     pub fn is_of_flows(&self) -> bool {
         let Named::Envelope(at) = self else { return false };

@@ -1,4 +1,4 @@
-//! Fills a recording with events of a made-up day, through the real decoders, enricher and
+//! Fills a recording with events of a made-up week, through the real decoders, enricher and
 //! writer, so that bench/store can measure those.
 
 use super::prune::Bounds;
@@ -16,13 +16,15 @@ use wire::rebuild::{self, Sent};
 use wire::transport::UDP;
 use wire::{Layer, PROTOCOLS};
 
-/// The day, in nanoseconds: 2026-11-25, UTC.
-const BEGIN: u64 = 1_795_564_800_000_000_000;
-const DAY: u64 = 86_400_000_000_000;
+/// The week, in nanoseconds: from 2026-11-18, UTC.
+const BEGIN: u64 = 1_794_960_000_000_000_000;
+const WEEK: u64 = 7 * 86_400_000_000_000;
 
-/// Processes, and addresses that they send to. The first of each are met most.
-const PROCESSES: u64 = 300;
-const ADDRESSES: u64 = 3000;
+/// Processes, and addresses that each of them sends to: neighbours share most of theirs.
+/// The first of each are met most.
+const PROCESSES: u64 = 2000;
+const ADDRESSES_EACH: u64 = 20;
+const ADDRESSES_NEXT: u64 = 7;
 
 /// A DNS query for www.example.com (RFC 1035 section 4.1).
 const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
@@ -51,13 +53,14 @@ pub fn run(path: &Path, events: u64) -> Result<()> {
         enricher.learn(key, process);
     }
     let mut bytes = Vec::new();
-    let step = (DAY / events.max(1)).max(1);
+    let step = (WEEK / events.max(1)).max(1);
     for n in 0..events {
         let random = mixed(n);
-        packet(random, n as u16, &mut bytes);
+        let sender = skewed(random >> 20, PROCESSES);
+        packet(random, sender, n as u16, &mut bytes);
         let Some(packet) = wire::packet::parse(Layer::Ip, &bytes) else { continue };
         let Some(request) = asked::decode(&asked, &packet) else { continue };
-        let capture = capture(BEGIN + n * step, skewed(random >> 20, PROCESSES), bytes.len());
+        let capture = capture(BEGIN + n * step, sender, bytes.len());
         let mut event = enricher.event(&capture, Ends::of(&packet), &request);
         event.raw = Raw::Packet(&bytes);
         recorder.event(&event)?;
@@ -68,7 +71,7 @@ pub fn run(path: &Path, events: u64) -> Result<()> {
     Ok(())
 }
 
-/// SplitMix64 (Steele et al., 2014): the same day every time.
+/// SplitMix64 (Steele et al., 2014): the same week every time.
 fn mixed(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -99,8 +102,8 @@ fn process(n: u64) -> (ProcessKey, Process) {
 }
 
 /// One in four a DNS query, the others echo requests as ping sends them.
-fn packet(random: u64, seq: u16, out: &mut Vec<u8>) {
-    let to = skewed(random, ADDRESSES) as u32;
+fn packet(random: u64, sender: u64, seq: u16, out: &mut Vec<u8>) {
+    let to = (sender * ADDRESSES_NEXT + skewed(random, ADDRESSES_EACH)) as u32;
     let dst = [198, 18, (to >> 8) as u8, to as u8];
     out.clear();
     if random.is_multiple_of(4) {

@@ -1,7 +1,7 @@
-//! From rows to the database: one transaction, with the sums of its minutes.
+//! From rows to the database: one transaction, with their sums.
 
-use super::MINUTE;
 use super::row::{Destination, Row, Rows, Who};
+use super::sums::{Sum, Sums};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Statement, params};
 use std::collections::HashMap;
@@ -23,17 +23,6 @@ pub struct Known {
     addresses: HashMap<IpAddr, i64>,
     /// The time of the last event, and its place.
     last: (i64, i64),
-}
-
-/// Sums of a minute, by protocol, evidence, process and destination.
-type Minutes = HashMap<[i64; 5], Sum>;
-
-struct Sum {
-    events: i64,
-    bytes: i64,
-    unmeasured: i64,
-    first: i64,
-    last: i64,
 }
 
 /// Bits of [`Who::place`] that are the row; those above are the epoch.
@@ -70,45 +59,16 @@ pub fn transaction(
     all: &[Rows],
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    let mut minutes = Minutes::new();
+    let mut sums = Sums::default();
     let mut inserts = Inserts::new(&transaction)?;
     for rows in all {
         for row in &rows.rows {
-            inserts.event(known, rows, row, &mut minutes)?;
+            inserts.event(known, rows, row, &mut sums)?;
         }
     }
     drop(inserts);
-    sum_up(&transaction, &minutes)?;
+    sums.put(&transaction)?;
     transaction.commit()
-}
-
-fn sum_up(connection: &Connection, minutes: &Minutes) -> rusqlite::Result<()> {
-    let mut add = connection.prepare(
-        "INSERT INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-         ON CONFLICT DO UPDATE SET
-             events = events + excluded.events, bytes = bytes + excluded.bytes,
-             unmeasured = unmeasured + excluded.unmeasured,
-             first = min(first, excluded.first), last = max(last, excluded.last)",
-    )?;
-    // In the order of the table: neighbours share pages.
-    let mut sorted: Vec<_> = minutes.iter().collect();
-    sorted.sort_unstable_by_key(|(key, _)| **key);
-    for ([minute, proto, evidence, process, destination], sum) in sorted {
-        let Sum { events, bytes, unmeasured, first, last } = sum;
-        add.execute(params![
-            minute,
-            proto,
-            evidence,
-            process,
-            destination,
-            events,
-            bytes,
-            unmeasured,
-            first,
-            last
-        ])?;
-    }
-    Ok(())
 }
 
 /// The statements of a transaction.
@@ -153,7 +113,7 @@ impl<'c> Inserts<'c> {
         known: &mut Known,
         rows: &Rows,
         row: &Row,
-        minutes: &mut Minutes,
+        sums: &mut Sums,
     ) -> rusqlite::Result<()> {
         let time = i64::try_from(row.time).unwrap_or(i64::MAX / 2);
         let proto = self.word(known, row.proto.as_bytes())?;
@@ -205,20 +165,14 @@ impl<'c> Inserts<'c> {
             }
         }
         known.last = (time, id);
-        let key =
-            [id.div_euclid(MINUTE), proto, evidence, process.unwrap_or_default(), destination];
-        let sum = minutes.entry(key).or_insert(Sum {
-            events: 0,
-            bytes: 0,
-            unmeasured: 0,
+        let sum = Sum {
+            events: 1,
+            bytes: row.len.unwrap_or_default().into(),
+            unmeasured: row.len.is_none().into(),
             first: time,
             last: time,
-        });
-        sum.events += 1;
-        sum.bytes += i64::from(row.len.unwrap_or_default());
-        sum.unmeasured += i64::from(row.len.is_none());
-        sum.first = sum.first.min(time);
-        sum.last = sum.last.max(time);
+        };
+        sums.add(id, (proto, evidence), (process.unwrap_or_default(), destination), sum);
         Ok(())
     }
 

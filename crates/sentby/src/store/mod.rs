@@ -17,6 +17,7 @@ mod request;
 mod row;
 mod schema;
 mod selection;
+mod sums;
 mod write;
 
 use anyhow::{Context, Result, anyhow};

@@ -1,7 +1,7 @@
 //! What makes room: the oldest events go, a step at a time, and their pages go back to the
 //! file system.
 
-use super::MINUTE;
+use super::sums;
 use rusqlite::{Connection, OptionalExtension};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -70,7 +70,7 @@ impl Pruner {
         }
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM events WHERE id < ?1", [floor])?;
-        transaction.execute("DELETE FROM minutes WHERE minute < ?1", [floor.div_euclid(MINUTE)])?;
+        sums::prune(&transaction, floor)?;
         transaction.commit()?;
         self.pruned = true;
         connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
@@ -107,14 +107,15 @@ fn oldest(connection: &Connection, n: i64) -> rusqlite::Result<Option<i64>> {
     }
 }
 
-/// Removes what no sum refers to: sums stay as long as their events.
+/// Removes what no event refers to, and no sum that may be asked.
 fn sweep(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for (table, column) in [("processes", "process"), ("destinations", "destination")] {
         transaction.execute(
             &format!(
                 "DELETE FROM {table} WHERE NOT EXISTS \
-                 (SELECT 1 FROM minutes WHERE {column} = {table}.id)"
+                 (SELECT 1 FROM events WHERE {column} = {table}.id) \
+                 AND id NOT IN (SELECT {column} FROM pairs)"
             ),
             [],
         )?;

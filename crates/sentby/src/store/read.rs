@@ -116,8 +116,7 @@ impl Sender {
 
     /// An event of which only the sender is known.
     pub fn with<T>(&self, look: impl FnOnce(&Event<'_>) -> T) -> T {
-        let destination = Destination { address: NOWHERE, port: None, name: None };
-        flow(self, &destination, self.evidence, PROTOCOLS[0].name(), look)
+        flow(self, &Destination::nowhere(), self.evidence, PROTOCOLS[0].name(), look)
     }
 }
 
@@ -133,6 +132,11 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// None that matters.
+    pub fn nowhere() -> Destination {
+        Destination { address: NOWHERE, port: None, name: None }
+    }
+
     /// An event of which only the destination is known.
     pub fn with<T>(&self, look: impl FnOnce(&Event<'_>) -> T) -> T {
         flow(&Sender::nobody(Evidence::Unknown), self, Evidence::Unknown, PROTOCOLS[0].name(), look)
@@ -330,7 +334,8 @@ impl RecordSource {
     fn range(&mut self, (from, to): (i64, i64), batch: &mut Batch) -> Result<Option<i64>> {
         let order = if self.order == Order::OldestFirst { "ASC" } else { "DESC" };
         let mut statement = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM events WHERE id >= ?1 AND id < ?2 ORDER BY id {order}"
+            "SELECT {COLUMNS} FROM events WHERE id >= ?1 AND id < ?2{} ORDER BY id {order}",
+            self.selection.condition()
         ))?;
         let mut rows = statement.query([from, to])?;
         let mut looked = 0;

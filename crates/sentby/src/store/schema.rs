@@ -8,7 +8,7 @@ use std::path::Path;
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"snty");
 
 /// What makes each version out of the one before.
-static MIGRATIONS: &[&str] = &[include_str!("v1.sql")];
+static MIGRATIONS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// The version that is written.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -39,6 +39,13 @@ pub fn check(connection: &Connection, path: &Path) -> Result<i64> {
         );
     }
     Ok(version)
+}
+
+/// Whether a recording has the sums of this version: one that nobody has written since has
+/// those of an older.
+pub fn has_sums(connection: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version >= 2)
 }
 
 /// Brings a database that is open for writing to [`VERSION`], each step whole or not at all.

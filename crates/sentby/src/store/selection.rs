@@ -1,15 +1,17 @@
 //! Which rows of a recording can matter to a question: decided about senders and
 //! destinations once, so that of the events little more than the wanted are looked at.
 
-use super::MINUTE;
 use super::read::{Destinations, Senders};
+use super::schema;
+use super::sums::SLICE;
 use crate::event::Evidence;
 use crate::filter::Filter;
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashSet;
+use std::fmt::Write;
 
-/// Most senders or destinations by which minutes are looked up; more are in most of them.
+/// Most senders or destinations by which slices are looked up; more are in most of them.
 const MAX_LOOKED_UP: usize = 500;
 
 /// Rows to look at.
@@ -91,30 +93,51 @@ impl Selection {
         Ok(())
     }
 
-    /// Leaves out minutes in which nothing of it was sent.
+    /// Leaves out slices of time in which nothing of it was sent.
     fn narrow(&mut self, connection: &Connection) -> Result<()> {
-        // Candidates stand beside events without a sender, which are number 0.
-        let senders = self.processes.as_ref().filter(|_| !self.nobody).map(|ids| (ids, Some(0)));
-        let destinations = self.destinations.as_ref().map(|ids| (ids, None));
-        for (column, ids) in [("process", senders), ("destination", destinations)] {
-            let Some((ids, also)) = ids.filter(|(ids, _)| ids.len() <= MAX_LOOKED_UP) else {
+        if !schema::has_sums(connection)? {
+            return Ok(());
+        }
+        // Candidates stand beside events without a sender.
+        let senders = self.processes.as_ref().filter(|_| !self.nobody).map(|ids| (ids, true));
+        let destinations = self.destinations.as_ref().map(|ids| (ids, false));
+        for (column, sums, ids) in
+            [("process", "senders", senders), ("destination", "targets", destinations)]
+        {
+            let Some((ids, nobody)) = ids.filter(|(ids, _)| ids.len() <= MAX_LOOKED_UP) else {
                 continue;
             };
             let Some((from, to)) = self.ranges.first().zip(self.ranges.last()) else { break };
-            let list: Vec<String> = ids.iter().chain(&also).map(i64::to_string).collect();
-            let sql = format!(
-                "SELECT DISTINCT minute FROM minutes WHERE {column} IN ({}) \
-                 AND minute BETWEEN {} AND {} ORDER BY minute",
-                list.join(","),
-                from.0.div_euclid(MINUTE),
-                to.1.div_euclid(MINUTE)
-            );
-            let mut statement = connection.prepare(&sql)?;
-            let minutes: Vec<i64> =
+            let (from, to) = (from.0, to.1);
+            let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+            let also = if nobody { ",0" } else { "" };
+            let mut statement = connection.prepare(&format!(
+                "SELECT DISTINCT slice FROM {sums} WHERE {column} IN ({list}{also}) \
+                 AND slice BETWEEN {} AND {} ORDER BY slice",
+                from.div_euclid(SLICE),
+                to.div_euclid(SLICE)
+            ))?;
+            let slices: Vec<i64> =
                 statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            self.ranges = within(&self.ranges, &minutes);
+            self.ranges = within(&self.ranges, &slices);
         }
         Ok(())
+    }
+
+    /// What of it SQL can tell before a row is handed over.
+    pub fn condition(&self) -> String {
+        let mut condition = String::new();
+        let processes = self.processes.as_ref().filter(|_| !self.nobody);
+        for (column, ids) in [("process", processes), ("destination", self.destinations.as_ref())] {
+            let Some(ids) = ids.filter(|ids| ids.len() <= MAX_LOOKED_UP) else { continue };
+            let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+            let _ = match column {
+                // Candidates stand beside events without a sender.
+                "process" => write!(condition, " AND (process IN ({list}) OR process IS NULL)"),
+                _ => write!(condition, " AND {column} IN ({list})"),
+            };
+        }
+        condition
     }
 
     /// How much there is to look at, for people: nanoseconds.
@@ -136,13 +159,13 @@ pub fn bounds(
     Ok((from < to).then_some((from, to)))
 }
 
-/// The parts of ranges that are in one of these minutes, which are in order.
-fn within(ranges: &[(i64, i64)], minutes: &[i64]) -> Vec<(i64, i64)> {
+/// The parts of ranges that are in one of these slices, which are in order.
+fn within(ranges: &[(i64, i64)], slices: &[i64]) -> Vec<(i64, i64)> {
     let mut parts: Vec<(i64, i64)> = Vec::new();
     for (from, to) in ranges {
-        let first = minutes.partition_point(|m| (m + 1) * MINUTE <= *from);
-        for minute in minutes[first..].iter().take_while(|m| **m * MINUTE < *to) {
-            let part = ((minute * MINUTE).max(*from), ((minute + 1) * MINUTE).min(*to));
+        let first = slices.partition_point(|s| (s + 1) * SLICE <= *from);
+        for slice in slices[first..].iter().take_while(|s| **s * SLICE < *to) {
+            let part = ((slice * SLICE).max(*from), ((slice + 1) * SLICE).min(*to));
             match parts.last_mut() {
                 Some(last) if last.1 == part.0 => last.1 = part.1,
                 _ => parts.push(part),
@@ -157,13 +180,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_minutes_in_which_something_happened_are_left() {
-        let m = MINUTE;
-        assert_eq!(within(&[(0, 10 * m)], &[2, 3, 7]), [(2 * m, 4 * m), (7 * m, 8 * m)]);
+    fn only_slices_in_which_something_happened_are_left() {
+        let s = SLICE;
+        assert_eq!(within(&[(0, 10 * s)], &[2, 3, 7]), [(2 * s, 4 * s), (7 * s, 8 * s)]);
         assert_eq!(
-            within(&[(2 * m + 5, 7 * m + 9)], &[1, 2, 7, 8]),
-            [(2 * m + 5, 3 * m), (7 * m, 7 * m + 9)]
+            within(&[(2 * s + 5, 7 * s + 9)], &[1, 2, 7, 8]),
+            [(2 * s + 5, 3 * s), (7 * s, 7 * s + 9)]
         );
-        assert!(within(&[(0, m)], &[]).is_empty());
+        assert!(within(&[(0, s)], &[]).is_empty());
+    }
+
+    #[test]
+    fn few_are_told_apart_before_they_are_read() {
+        let ids = |n: i64| Some((1..=n).collect::<HashSet<i64>>());
+        let few = Selection { processes: ids(1), destinations: ids(1), ..Selection::default() };
+        assert_eq!(
+            few.condition(),
+            " AND (process IN (1) OR process IS NULL) AND destination IN (1)"
+        );
+        assert_eq!(
+            Selection { nobody: true, processes: ids(1), ..Selection::default() }.condition(),
+            ""
+        );
+        assert_eq!(Selection { destinations: ids(501), ..Selection::default() }.condition(), "");
     }
 }

@@ -30,14 +30,19 @@ const CHANNEL: usize = 32;
 /// A transaction takes no more than so many events,
 const COMMIT_EVENTS: usize = 65_536;
 
-/// and none waits longer than this to be safe from a kill.
+/// and none waits longer than this to be safe from a kill;
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
+
+/// but where so many came in that time, the fewer transactions, the more of them can be
+/// written: then it is this long.
+const BUSY_EVENTS: usize = 4096;
+const COMMIT_BUSY: Duration = Duration::from_millis(400);
 
 /// How often the bounds are looked at.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// Pages of the write-ahead log after which it is copied into the database.
-const CHECKPOINT: u32 = 4096;
+const CHECKPOINT: u32 = 8192;
 
 /// Bytes of the log that are kept between.
 const LOG_LIMIT: u32 = 64 << 20;
@@ -208,11 +213,8 @@ impl Writer {
         let mut waiting: Vec<Rows> = Vec::new();
         let mut since = Instant::now();
         loop {
-            let wait = COMMIT_EVERY.saturating_sub(if waiting.is_empty() {
-                Duration::ZERO
-            } else {
-                since.elapsed()
-            });
+            let waited = if waiting.is_empty() { Duration::ZERO } else { since.elapsed() };
+            let wait = patience(events(&waiting)).saturating_sub(waited);
             let received = from.recv_timeout(wait);
             let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
             if let Ok(rows) = received {
@@ -221,8 +223,8 @@ impl Writer {
                 }
                 waiting.push(rows);
             }
-            let events: usize = waiting.iter().map(|rows| rows.rows.len()).sum();
-            let due = ended || since.elapsed() >= COMMIT_EVERY || events >= COMMIT_EVENTS;
+            let events = events(&waiting);
+            let due = ended || since.elapsed() >= patience(events) || events >= COMMIT_EVENTS;
             if events > 0 && due {
                 self.commit(&waiting, events)?;
                 waiting.clear();
@@ -278,6 +280,15 @@ impl Writer {
             }
         }
     }
+}
+
+fn events(waiting: &[Rows]) -> usize {
+    waiting.iter().map(|rows| rows.rows.len()).sum()
+}
+
+/// How long so many events may wait.
+fn patience(events: usize) -> Duration {
+    if events < BUSY_EVENTS { COMMIT_EVERY } else { COMMIT_BUSY }
 }
 
 /// No room, or a disk that does not take it: this may end, and hurts nothing that is there.

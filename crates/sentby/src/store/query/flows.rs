@@ -1,10 +1,12 @@
-//! Sums out of sums: whole minutes that the writer has counted already.
+//! Sums out of sums: whole minutes or hours that the writer has counted already.
 
 use super::groups::{Groups, Sum};
 use crate::event::Evidence;
-use crate::store::MINUTE;
-use crate::store::read::{Destinations, Sender, Senders, flow};
+use crate::output::stored::Named;
+use crate::store::read::{Destination, Destinations, Sender, Senders, flow};
+use crate::store::schema;
 use crate::store::selection::{Question, bounds};
+use crate::store::sums::{self, TABLES, Table};
 use anyhow::Result;
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -16,36 +18,58 @@ const MAX_FLOWS: usize = 1_000_000;
 /// From, and before: nanoseconds since the Unix epoch.
 type Times = (Option<i64>, Option<i64>);
 
-/// Counts whole minutes. Returns what is left at the edges.
+/// Counts whole steps of the smallest table that tells enough apart. Returns what is left:
+/// the edges, or all of it where no table does.
 pub fn sum(
     connection: &Connection,
     question: &Question,
     groups: &mut Groups,
 ) -> Result<Vec<Times>> {
     let Some((from, to)) = bounds(connection, question.times)? else { return Ok(Vec::new()) };
-    // Of the first minute that is there, a part may be gone.
-    let first = from.div_euclid(MINUTE) + i64::from(from.rem_euclid(MINUTE) != 0);
-    let open_end = question.times.1 != Some(to);
-    let last = to.div_euclid(MINUTE) + i64::from(open_end);
-    if first >= last {
-        return Ok(vec![question.times]);
+    let all = vec![question.times];
+    let Some(table) = table(question, groups) else { return Ok(all) };
+    if !schema::has_sums(connection)? {
+        return Ok(all);
     }
-    minutes(connection, question, (first, last), groups)?;
-    let mut edges = vec![(Some(from), Some(first * MINUTE))];
+    // Of the step in which the first event is that is there, a part may be gone.
+    let begin = from - from.rem_euclid(table.step);
+    let gone = sums::pruned(connection)?.is_some_and(|before| begin < before);
+    let whole = from == begin || (question.times.0.is_none_or(|since| since < from) && !gone);
+    let first = from.div_euclid(table.step) + i64::from(!whole);
+    let open_end = question.times.1 != Some(to);
+    let last = to.div_euclid(table.step) + i64::from(open_end);
+    if first >= last {
+        return Ok(all);
+    }
+    steps(connection, question, table, (first, last), groups)?;
+    let mut edges = vec![(Some(from), Some(first * table.step))];
     if !open_end {
-        edges.push((Some(last * MINUTE), Some(to)));
+        edges.push((Some(last * table.step), Some(to)));
     }
     edges.retain(|(from, to)| from < to);
     Ok(edges)
 }
 
-fn minutes(
+fn table(question: &Question, groups: &Groups) -> Option<&'static Table> {
+    let Groups { shape, .. } = groups;
+    let filter = &question.filter;
+    let senders = filter.of_senders().is_some() || shape.by.iter().any(Named::is_of_senders);
+    let destinations =
+        filter.of_destinations().is_some() || shape.by.iter().any(Named::is_of_destinations);
+    TABLES.iter().find(|table| {
+        let divides = shape.bin.is_none_or(|bin| (bin as i64) % table.step == 0);
+        divides && (table.process || !senders) && (table.destination || !destinations)
+    })
+}
+
+fn steps(
     connection: &Connection,
     question: &Question,
+    table: &Table,
     (first, last): (i64, i64),
     groups: &mut Groups,
 ) -> Result<()> {
-    let step = groups.shape.bin.map(|bin| bin as i64 / MINUTE);
+    let step = groups.shape.bin.map(|bin| bin as i64 / table.step);
     let mut looker = Looker {
         words: HashMap::new(),
         senders: Senders::new(connection),
@@ -53,15 +77,20 @@ fn minutes(
         connection,
         question,
     };
+    let column = |there: bool, name| if there { name } else { "0" };
     let mut flows: HashMap<[i64; 5], Sum> = HashMap::new();
-    let mut statement = connection.prepare(
-        "SELECT minute, proto, evidence, process, destination, events, bytes, unmeasured, first, \
-         last FROM minutes WHERE minute >= ?1 AND minute < ?2",
-    )?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT {when}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last \
+         FROM {} WHERE {when} >= ?1 AND {when} < ?2",
+        column(table.process, "process"),
+        column(table.destination, "destination"),
+        table.name,
+        when = table.when,
+    ))?;
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
-        let minute: i64 = row.get(0)?;
-        let bin = step.map_or(0, |step| minute - minute.rem_euclid(step));
+        let at: i64 = row.get(0)?;
+        let bin = step.map_or(0, |step| (at - at.rem_euclid(step)) * table.step);
         let key = [bin, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
         let number = |column| row.get::<_, i64>(column).map(|n| n as u64);
         flows.entry(key).or_default().add(&Sum {
@@ -101,14 +130,13 @@ impl Looker<'_> {
                 0 => Arc::new(Sender::nobody(evidence)),
                 id => self.senders.get(id)?,
             };
-            let destination = self.destinations.get(destination)?;
+            let destination = match destination {
+                0 => Arc::new(Destination::nowhere()),
+                id => self.destinations.get(id)?,
+            };
             let filter = &self.question.filter;
             flow(&sender, &destination, evidence, &proto, |event| {
-                if filter.matches(event) {
-                    groups.add(event, &sum, (bin * MINUTE) as u64)
-                } else {
-                    Ok(())
-                }
+                if filter.matches(event) { groups.add(event, &sum, bin as u64) } else { Ok(()) }
             })?;
         }
         Ok(())

@@ -93,10 +93,9 @@ impl Shape {
         Ok(Shape { by, bin, top: args.top.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) })
     }
 
-    /// Whether whole minutes between a sender and a destination can be counted as one.
+    /// Whether nothing is told apart but what is known of a sender and a destination.
     pub fn is_of_flows(&self) -> bool {
-        let whole = self.bin.is_none_or(|bin| bin.is_multiple_of(super::super::MINUTE as u64));
-        whole && self.by.iter().all(Named::is_of_flows)
+        self.by.iter().all(Named::is_of_flows)
     }
 }
 
