@@ -2,6 +2,7 @@
 //! with the senders that were known then.
 
 use super::selection::{Question, Selection};
+use super::sums::SLICE;
 use crate::capture::replay::HOOK;
 use crate::capture::replay::recorded::{self, Object};
 use crate::capture::replay::senders::short;
@@ -332,12 +333,19 @@ impl RecordSource {
 
     /// Reads on in a range; `None` when it is at its end, else where to go on.
     fn range(&mut self, (from, to): (i64, i64), batch: &mut Batch) -> Result<Option<i64>> {
-        let order = if self.order == Order::OldestFirst { "ASC" } else { "DESC" };
+        let newest_first = self.order == Order::NewestFirst;
+        let order = if newest_first { "DESC" } else { "ASC" };
+        let condition = self.selection.condition();
+        // Where SQL leaves out rows, it may look at many before it hands one over.
+        let (low, high) = match (condition.is_empty(), newest_first) {
+            (true, _) => (from, to),
+            (false, false) => (from, to.min(from.saturating_add(SLICE))),
+            (false, true) => (from.max(to.saturating_sub(SLICE)), to),
+        };
         let mut statement = self.connection.prepare(&format!(
-            "SELECT {COLUMNS} FROM events WHERE id >= ?1 AND id < ?2{} ORDER BY id {order}",
-            self.selection.condition()
+            "SELECT {COLUMNS} FROM events WHERE id >= ?1 AND id < ?2{condition} ORDER BY id {order}"
         ))?;
-        let mut rows = statement.query([from, to])?;
+        let mut rows = statement.query([low, high])?;
         let mut looked = 0;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -351,7 +359,10 @@ impl RecordSource {
                 return Ok(Some(id));
             }
         }
-        Ok(None)
+        Ok(match newest_first {
+            false => (high < to).then_some(high - 1),
+            true => (low > from).then_some(low),
+        })
     }
 }
 

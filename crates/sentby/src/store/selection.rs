@@ -9,7 +9,6 @@ use crate::filter::Filter;
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashSet;
-use std::fmt::Write;
 
 /// Most senders or destinations by which slices are looked up; more are in most of them.
 const MAX_LOOKED_UP: usize = 500;
@@ -124,26 +123,49 @@ impl Selection {
         Ok(())
     }
 
-    /// What of it SQL can tell before a row is handed over.
+    /// What of it SQL can tell before a row of events is handed over.
     pub fn condition(&self) -> String {
-        let mut condition = String::new();
-        let processes = self.processes.as_ref().filter(|_| !self.nobody);
-        for (column, ids) in [("process", processes), ("destination", self.destinations.as_ref())] {
-            let Some(ids) = ids.filter(|ids| ids.len() <= MAX_LOOKED_UP) else { continue };
-            let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            let _ = match column {
-                // Candidates stand beside events without a sender.
-                "process" => write!(condition, " AND (process IN ({list}) OR process IS NULL)"),
-                _ => write!(condition, " AND {column} IN ({list})"),
-            };
-        }
-        condition
+        // Candidates stand beside events without a sender.
+        let processes = self
+            .few_processes()
+            .map(|list| format!(" AND (process IN ({list}) OR process IS NULL)"));
+        let destinations = self.few_destinations();
+        [processes, destinations].into_iter().flatten().collect()
+    }
+
+    /// The same of a row of sums, which tell these apart.
+    pub fn of_sums(&self, process: bool, destination: bool) -> String {
+        let processes = self.few_processes().filter(|_| process);
+        let processes = processes.map(|list| format!(" AND process IN (0{})", comma(&list)));
+        let destinations = self.few_destinations().filter(|_| destination);
+        [processes, destinations].into_iter().flatten().collect()
+    }
+
+    fn few_processes(&self) -> Option<String> {
+        self.processes.as_ref().filter(|_| !self.nobody).and_then(few)
+    }
+
+    fn few_destinations(&self) -> Option<String> {
+        let list = self.destinations.as_ref().and_then(few)?;
+        Some(format!(" AND destination IN ({list})"))
     }
 
     /// How much there is to look at, for people: nanoseconds.
     pub fn length(&self) -> u64 {
         self.ranges.iter().map(|(from, to)| to.abs_diff(*from)).sum()
     }
+}
+
+/// A list of numbers, if it is not too long.
+fn few(ids: &HashSet<i64>) -> Option<String> {
+    let mut sorted: Vec<i64> = ids.iter().copied().collect();
+    sorted.sort_unstable();
+    let words = || sorted.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    (ids.len() <= MAX_LOOKED_UP).then(words)
+}
+
+fn comma(list: &str) -> String {
+    if list.is_empty() { String::new() } else { format!(",{list}") }
 }
 
 /// From the first event of a time to behind its last.
@@ -202,6 +224,10 @@ mod tests {
             Selection { nobody: true, processes: ids(1), ..Selection::default() }.condition(),
             ""
         );
+        assert_eq!(few.of_sums(true, false), " AND process IN (0,1)");
+        assert_eq!(few.of_sums(false, true), " AND destination IN (1)");
+        let none = Selection { processes: ids(0), ..Selection::default() };
+        assert_eq!(none.of_sums(true, true), " AND process IN (0)");
         assert_eq!(Selection { destinations: ids(501), ..Selection::default() }.condition(), "");
     }
 }

@@ -5,7 +5,7 @@ use crate::event::Evidence;
 use crate::output::stored::Named;
 use crate::store::read::{Destination, Destinations, Sender, Senders, flow};
 use crate::store::schema;
-use crate::store::selection::{Question, bounds};
+use crate::store::selection::{Question, Selection, bounds};
 use crate::store::sums::{self, TABLES, Table};
 use anyhow::Result;
 use rusqlite::Connection;
@@ -78,13 +78,15 @@ fn steps(
         question,
     };
     let column = |there: bool, name| if there { name } else { "0" };
+    let selection = Selection::new(connection, question)?;
     let mut flows: HashMap<[i64; 5], Sum> = HashMap::new();
     let mut statement = connection.prepare(&format!(
         "SELECT {when}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last \
-         FROM {} WHERE {when} >= ?1 AND {when} < ?2",
+         FROM {} WHERE {when} >= ?1 AND {when} < ?2{}",
         column(table.process, "process"),
         column(table.destination, "destination"),
         table.name,
+        selection.of_sums(table.process, table.destination),
         when = table.when,
     ))?;
     let mut rows = statement.query([first, last])?;
