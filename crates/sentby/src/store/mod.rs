@@ -9,7 +9,7 @@ pub mod cli;
 pub mod fill;
 mod insert;
 mod lock;
-mod prune;
+pub mod prune;
 pub mod query;
 pub mod read;
 pub mod record;
@@ -17,7 +17,7 @@ mod request;
 mod row;
 mod schema;
 mod selection;
-mod write;
+pub mod write;
 
 use anyhow::{Context, Result, anyhow};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
