@@ -160,11 +160,46 @@ fn free_port() -> u16 {
 }
 
 fn scrape(port: u16) -> Option<String> {
+    get(port, "/metrics")
+}
+
+/// What a server of this machine answers, with its head.
+fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut page = String::new();
     stream.read_to_string(&mut page).ok()?;
     Some(page)
+}
+
+/// A program that is killed with the value.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Prometheus's answer to a query, without its head.
+fn query(port: u16, expression: &str) -> Option<String> {
+    let encoded: String = expression.bytes().map(|b| format!("%{b:02x}")).collect();
+    let answer = get(port, &format!("/api/v1/query?query={encoded}"))?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some(body.to_owned())
+}
+
+/// Every expression of the dashboard, as Grafana asks it.
+fn of_dashboard() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/grafana/sentby.json");
+    let text = fs::read_to_string(path).expect("the dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.flat_map(|p| p["targets"].as_array().expect("targets"));
+    let texts = targets.map(|t| t["expr"].as_str().expect("an expression"));
+    texts.map(|e| e.replace("$instance", ".*").replace("$__rate_interval", "1m")).collect()
 }
 
 #[test]
@@ -304,4 +339,49 @@ fn an_output_that_fails_costs_its_own_events_alone() {
     let stderr = agent.stop();
     let failed = "the json output failed: writing /dev/full: No space left on device";
     assert!(stderr.contains(failed), "{stderr}");
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it_and_answers_the_dashboard() {
+    let scratch = Scratch::new("prometheus");
+    let (port, of_prometheus) = (free_port(), free_port());
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: sentby\n  \
+         static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    );
+    let config = scratch.write("prometheus.yml", &config);
+    let mut prometheus = Command::new("prometheus");
+    prometheus.arg(format!("--config.file={config}"));
+    prometheus.arg(format!("--storage.tsdb.path={}", scratch.path("data")));
+    prometheus.arg(format!("--web.listen-address=127.0.0.1:{of_prometheus}"));
+    let silent = prometheus.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(child) = silent else {
+        eprintln!("skipped: prometheus is not installed");
+        return;
+    };
+    let _server = Server(child);
+    let mut endless = Endless::new(&scratch);
+    let mut agent = command(&["agent", "-q", "--from", &endless.path]);
+    agent.args(["--prometheus", &port.to_string()]);
+    let agent = Agent::start(&scratch, agent);
+    endless.send();
+    let want = said(&["replay", &capture(), "-q", "--json"]).lines().count();
+    let sum = |answer: &str| {
+        let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse::<usize>().ok()
+    };
+    // What waits in the file's last bytes may be decoded at the end only.
+    until("no requests", || {
+        let n = sum(&query(of_prometheus, "sum(sentby_requests_total)")?)?;
+        (n > 0 && n <= want).then_some(())
+    });
+    let info = query(of_prometheus, "sentby_build_info").expect("an answer");
+    assert!(info.contains("\"version\":\"0."), "{info}");
+    for expression in of_dashboard() {
+        let answer = query(of_prometheus, &expression).expect("an answer");
+        assert!(answer.starts_with("{\"status\":\"success\""), "{expression}: {answer}");
+    }
+    let wrong = query(of_prometheus, "sum(").expect("an answer");
+    assert!(wrong.starts_with("{\"status\":\"error\""), "errors are told apart: {wrong}");
+    agent.stop();
 }
