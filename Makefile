@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install lint unit fuzz e2e guests kprobe-events systemtap test clean
+.PHONY: help run build install deb rpm packages lint unit fuzz e2e guests kprobe-events systemtap test clean
 
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -39,6 +39,15 @@ install: ## Program, man pages, completions: into PREFIX (/usr/local), below DES
 		to="$(DESTDIR)$(PREFIX)/share/$${made#*:}"; echo "$$to"; \
 		install -d "$${to%/*}" && "$(BIN)" generate completions "$${made%%:*}" >"$$to" || exit; \
 	done
+
+deb: ## A Debian package of what was built: target/debian
+	@scripts/package stage deb
+
+rpm: ## An RPM of what was built, for CentOS 7 and later: target/rpm
+	@scripts/package stage rpm
+
+packages: ## Both, installed and removed again in a system of their own; needs root
+	@scripts/package stage deb rpm check
 
 test: ## Everything: lint, unit, e2e, guests
 	@scripts/deps rust build lint test vm

@@ -1,6 +1,7 @@
 //! The command line. Protocols come from the registry: each is a subcommand.
 
 mod declared;
+mod run;
 mod values;
 
 use crate::asked::Asked;
@@ -12,11 +13,10 @@ use crate::report::ReportArgs;
 use crate::store::cli::{QueryArgs, RecordArgs};
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
+pub use run::RunArgs;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
-use values::buffer_size;
-pub use values::{duration, file_size};
+pub use values::{buffer_size, duration, file_size};
 use wire::{PROTOCOLS, Protocol};
 
 /// Default size of the buffer between kernel and user space, in bytes: some 13,000
@@ -35,6 +35,8 @@ pub enum Task {
     Top(Vec<Asked>, Box<TopArgs>),
     /// Keep events.
     Record(Vec<Asked>, Box<RecordArgs>),
+    /// Hand events to outputs, in the background.
+    Agent,
     /// Ask a recording.
     Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
@@ -137,14 +139,6 @@ pub struct OutputArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub file_count: Option<u32>,
 
-    /// Stop after N events
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Stop after this time, e.g. 10s, 1m30s, 2h
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    pub duration: Option<Duration>,
-
     /// Times: -t none, -tt since the epoch, -ttt since the event before, -tttt date and time, -ttttt since the first event
     #[arg(short = 't', action = ArgAction::Count)]
     times: u8,
@@ -153,21 +147,8 @@ pub struct OutputArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
-    /// Create this file once the probes are live
-    #[arg(long, value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
-
-    /// Write the ledger to this file at the end, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub ledger: Option<PathBuf>,
-
-    /// Say nothing on stderr but errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say more on stderr; twice: what libbpf says as well
-    #[arg(short, long, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// How to capture.
@@ -313,6 +294,7 @@ pub fn command() -> Command {
         .subcommand(with_protocols(report, "all"))
         .subcommand(with_protocols(RecordArgs::command(), "all"))
         .subcommand(with_protocols(QueryArgs::command(), "all"))
+        .subcommand(with_protocols(crate::agent::command(), "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -327,7 +309,10 @@ fn trace(name: &'static str, about: &'static str) -> Command {
 
 /// Reads the command line; prints help or a usage error and exits if there is no more to do.
 pub fn parse() -> Task {
-    let matches = command().get_matches();
+    let command_of_agent = std::env::args_os().nth(1).is_some_and(|w| w == crate::agent::NAME);
+    // The agent's options are variables as well.
+    let all = if command_of_agent { crate::agent::with_env(command()) } else { command() };
+    let matches = all.get_matches();
     task(&matches).unwrap_or_else(|e| e.format(&mut command()).exit())
 }
 
@@ -367,6 +352,7 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             let asked = words(&args.trace.words, &mut args.trace.filter, matches);
             Ok(Task::Record(asked, Box::new(args)))
         }
+        crate::agent::NAME => Ok(Task::Agent),
         "query" => {
             let mut args = QueryArgs::from_arg_matches(matches)?;
             let asked = words(&args.words, &mut args.filter, matches);
@@ -384,7 +370,7 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
 }
 
 /// The protocols that words begin with, all where there is none; the rest is the expression.
-fn words(words: &[String], filter: &mut FilterArgs, matches: &ArgMatches) -> Vec<Asked> {
+pub fn words(words: &[String], filter: &mut FilterArgs, matches: &ArgMatches) -> Vec<Asked> {
     let (more, expression) = split(words);
     let asked = asked(if more.is_empty() { "all" } else { "" }, more, matches);
     filter.expression = expression.to_vec();
@@ -453,7 +439,7 @@ mod tests {
             panic!("not a trace");
         };
         assert_eq!(protocols.len(), 1);
-        assert_eq!(args.output.count, Some(3));
+        assert_eq!(args.output.run.count, Some(3));
         assert_eq!(args.command, ["ping", "-c1", "192.0.2.1"]);
     }
 

@@ -28,6 +28,8 @@ use ipnet::IpNet;
 use local::{Here, Lookup, Nowhere};
 use pattern::Pattern;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the NUL).
 const COMM_BYTES: usize = crate::event::COMM_LEN - 1;
@@ -95,6 +97,22 @@ pub struct Filter {
     children: bool,
     kernel: bool,
     forwarded: bool,
+    window: Option<Window>,
+}
+
+/// The time that a capture answers for, where another follows it.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// From this moment on: nanoseconds since the Unix epoch.
+    pub from: u64,
+    /// Before this one, which may be set later.
+    pub until: Arc<AtomicU64>,
+}
+
+impl Window {
+    fn holds(&self, time: u64) -> bool {
+        time >= self.from && time < self.until.load(Ordering::Acquire)
+    }
 }
 
 impl Filter {
@@ -120,9 +138,15 @@ impl Filter {
         self.children = true;
     }
 
+    /// Shows only what is sent in this time.
+    pub fn within(&mut self, window: Window) {
+        self.window = Some(window);
+    }
+
     /// Whether an event is shown.
     pub fn matches(&self, event: &Event<'_>) -> bool {
         self.evidence(event)
+            && self.window.as_ref().is_none_or(|w| w.holds(event.capture.time))
             && self.src.admits(|net| net.contains(&event.src))
             && self.dst.admits(|net| net.contains(&event.dst))
             && self.dst_name(event)

@@ -1,5 +1,6 @@
 //! The ledger: where every packet went. `seen = shown + filtered + lost + left + parts`.
 
+use crate::capture::Counts;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -17,6 +18,17 @@ pub struct HookCount {
     /// Runs the kernel itself skipped (`nmissed`, `recursion_misses`); `None` where
     /// this kernel does not say.
     pub missed: Option<u64>,
+    /// What running it has cost; `None` where that is not measured.
+    pub cost: Option<Cost>,
+}
+
+/// What the kernel measured of a hook's programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Runs that were measured.
+    pub runs: u64,
+    /// How long they took, all in all: nanoseconds.
+    pub ns: u64,
 }
 
 /// Counts of one run.
@@ -40,6 +52,32 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Adds what a source counted.
+    pub fn add(&mut self, counts: &Counts) {
+        for of_hook in &counts.hooks {
+            match self.hooks.iter_mut().find(|known| known.hook == of_hook.hook) {
+                Some(known) => known.add(of_hook),
+                None => self.hooks.push(of_hook.clone()),
+            }
+        }
+        add_all(&mut self.lost, &counts.lost);
+        add_all(&mut self.details_lost, &counts.details_lost);
+    }
+
+    /// Adds another run's.
+    pub fn add_run(&mut self, other: &Ledger) {
+        self.add(&Counts {
+            hooks: other.hooks.clone(),
+            lost: other.lost.clone(),
+            details_lost: other.details_lost.clone(),
+            ..Counts::default()
+        });
+        self.shown += other.shown;
+        self.filtered += other.filtered;
+        self.parts += other.parts;
+        self.left += other.left;
+    }
+
     /// Packets seen, over all hooks.
     pub fn seen(&self) -> u64 {
         self.hooks.iter().map(|h| h.seen).sum()
@@ -116,6 +154,23 @@ impl Ledger {
     }
 }
 
+impl HookCount {
+    /// What either does not say, the sum does not.
+    fn add(&mut self, other: &HookCount) {
+        self.seen += other.seen;
+        self.filtered += other.filtered;
+        self.missed = self.missed.zip(other.missed).map(|(a, b)| a + b);
+        let sum = |(a, b): (Cost, Cost)| Cost { runs: a.runs + b.runs, ns: a.ns + b.ns };
+        self.cost = self.cost.zip(other.cost).map(sum);
+    }
+}
+
+fn add_all(sums: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>) {
+    for (place, n) in more.iter().filter(|(_, n)| **n > 0) {
+        *sums.entry(place).or_default() += n;
+    }
+}
+
 fn nonzero<'a>(
     counts: &'a BTreeMap<&'static str, u64>,
 ) -> impl Iterator<Item = (&'static str, u64)> + 'a {
@@ -135,7 +190,8 @@ mod tests {
     use super::*;
 
     fn ledger() -> Ledger {
-        let hook = HookCount { hook: "cgroup_skb", seen: 12, filtered: 1, missed: Some(0) };
+        let hook =
+            HookCount { hook: "cgroup_skb", seen: 12, filtered: 1, missed: Some(0), cost: None };
         Ledger { hooks: vec![hook], shown: 10, filtered: 1, ..Ledger::default() }
     }
 

@@ -1,5 +1,6 @@
 //! sentby names the process behind every network request this machine sends.
 
+mod agent;
 mod asked;
 mod capture;
 mod cli;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         cli::Task::Report(protocols, args) => report::run(protocols, &args),
         cli::Task::Top(protocols, args) => top::run(protocols, &args),
         cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
+        cli::Task::Agent => agent::run(),
         cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
         cli::Task::Fill(path, events) => store::fill::run(&path, events),
         cli::Task::Doctor(args) => doctor::run(&args),

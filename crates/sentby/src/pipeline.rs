@@ -82,6 +82,7 @@ impl Pipeline<'_> {
             };
             match message {
                 Message::End(counts) => break Some(counts),
+                Message::Counts(counts) => self.output.so_far(&self.so_far(&counts)),
                 Message::Batch(batch) => {
                     match self.batch(&batch, &mut flow, limits) {
                         Ok(Go::On) => {}
@@ -499,19 +500,18 @@ impl Pipeline<'_> {
     }
 
     fn close_ledger(&mut self, counts: Counts) {
-        self.ledger.hooks = counts.hooks;
+        self.ledger = self.so_far(&counts);
         self.notes = counts.notes;
-        for (place, n) in counts.lost {
-            *self.ledger.lost.entry(place).or_default() += n;
+    }
+
+    /// Where every capture went, as far as a source has counted.
+    fn so_far(&self, counts: &Counts) -> Ledger {
+        let mut ledger = self.ledger.clone();
+        ledger.add(counts);
+        for (place, n) in self.enricher.counters().into_iter().filter(|(_, n)| *n > 0) {
+            *ledger.details_lost.entry(place).or_default() += n;
         }
-        for (place, n) in counts.details_lost {
-            *self.ledger.details_lost.entry(place).or_default() += n;
-        }
-        for (place, n) in self.enricher.counters() {
-            if n > 0 {
-                *self.ledger.details_lost.entry(place).or_default() += n;
-            }
-        }
+        ledger
     }
 }
 

@@ -23,12 +23,12 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
     let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols = asked.iter().map(|a| a.protocol.name()).collect();
     let path = args.file.clone();
-    let progress = Progress::new(args.output.quiet, args.output.write.is_none());
+    let progress = Progress::new(args.output.run.quiet, args.output.write.is_none());
     let (watched, done) = Watched::file(progress, &path);
     let open = move || replay::open_watched(&path, &plan, protocols, done);
     let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
-    trace::announce(&args.output, &reader)?;
+    trace::announce(&args.output.run, &reader)?;
     let mut pipeline = Pipeline {
         asked,
         flows: Flows::new(),
@@ -39,5 +39,5 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
         ledger: Ledger::default(),
         notes: Vec::new(),
     };
-    trace::finish(&args.output, &mut pipeline, &reader, &stop)
+    trace::finish(&args.output.run, &mut pipeline, &reader, &stop)
 }

@@ -3,7 +3,7 @@
 use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
-use crate::cli::{CaptureArgs, Color, OutputArgs, TraceArgs};
+use crate::cli::{CaptureArgs, Color, OutputArgs, RunArgs, TraceArgs};
 use crate::enrich::Enricher;
 use crate::filter::{Filter, UsageError};
 use crate::flows::Flows;
@@ -39,7 +39,7 @@ pub fn run_into(
     output: impl FnOnce() -> Result<Box<dyn output::Output>>,
     live: Option<&str>,
 ) -> Result<()> {
-    ebpf::catch_libbpf_messages(args.output.verbose > 1);
+    ebpf::catch_libbpf_messages(args.output.run.verbose > 1);
     let stop = stopped_by_signals()?;
     let mut filter = Filter::new(&args.filter)?;
     let output = output()?;
@@ -51,7 +51,7 @@ pub fn run_into(
         filter.follow(command.pid().as_raw_nonzero().get() as u32);
     }
     let plan = Plan { names: !args.capture.no_names, ..filter.plan(&asked) };
-    let reader = match open(&args.capture, &plan, &args.output) {
+    let reader = match open(&args.capture, &plan, &args.output.run) {
         Ok(reader) => reader,
         Err(e) => {
             if let Some(command) = command {
@@ -62,9 +62,9 @@ pub fn run_into(
     };
     privileges::drop_unneeded();
     if let Some(live) = live {
-        say(&args.output, format_args!("{live}"));
+        say(&args.output.run, format_args!("{live}"));
     }
-    announce(&args.output, &reader)?;
+    announce(&args.output.run, &reader)?;
     if let Some(command) = command {
         command.start(stop.clone())?;
     }
@@ -78,7 +78,7 @@ pub fn run_into(
         ledger: Ledger::default(),
         notes: Vec::new(),
     };
-    finish(&args.output, &mut pipeline, &reader, &stop)
+    finish(&args.output.run, &mut pipeline, &reader, &stop)
 }
 
 /// What is set when the user wants an end.
@@ -92,7 +92,7 @@ pub fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
 
 /// Runs a pipeline to its end, and says what became of every capture.
 pub fn finish(
-    args: &OutputArgs,
+    args: &RunArgs,
     pipeline: &mut Pipeline<'_>,
     reader: &Reader,
     stop: &AtomicBool,
@@ -104,7 +104,7 @@ pub fn finish(
 
 /// Runs a pipeline to its end.
 pub fn drive(
-    args: &OutputArgs,
+    args: &RunArgs,
     pipeline: &mut Pipeline<'_>,
     reader: &Reader,
     stop: &AtomicBool,
@@ -115,7 +115,7 @@ pub fn drive(
 }
 
 /// Says what became of every capture.
-pub fn tell(args: &OutputArgs, pipeline: &Pipeline<'_>) -> Result<()> {
+pub fn tell(args: &RunArgs, pipeline: &Pipeline<'_>) -> Result<()> {
     for note in &pipeline.notes {
         say(args, format_args!("{note}"));
     }
@@ -128,7 +128,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Opens the backend asked for, or the first that works.
-pub fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Reader> {
+pub fn open(args: &CaptureArgs, plan: &Plan, run: &RunArgs) -> Result<Reader> {
     let mut host = Host::read();
     if let Some(module) = &args.module {
         host.systemtap.module = Some(module.clone());
@@ -140,11 +140,11 @@ pub fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Read
         module: args.module.clone(),
         buffer_size: args.buffer_size,
         perf_buffer: args.perf_buffer,
-        verifier_stats: output.verbose > 1,
+        verifier_stats: run.verbose > 1,
     };
     let start = |backend: &'static dyn Backend| {
         if let Some(what) = backend.slow(&host) {
-            say(output, format_args!("the {} backend: {what}", backend.name()));
+            say(run, format_args!("the {} backend: {what}", backend.name()));
         }
         Reader::start(backend, &host, plan, &options, privileges::drop_unneeded)
     };
@@ -156,7 +156,7 @@ pub fn open(args: &CaptureArgs, plan: &Plan, output: &OutputArgs) -> Result<Read
         match start(backend) {
             Ok(reader) => {
                 for refusal in &refusals {
-                    say(output, format_args!("{refusal}; using {} instead", backend.name()));
+                    say(run, format_args!("{refusal}; using {} instead", backend.name()));
                 }
                 return Ok(reader);
             }
@@ -193,14 +193,15 @@ fn candidates(options: &Options) -> Result<Vec<&'static dyn Backend>> {
     }
 }
 
-fn say(args: &OutputArgs, what: std::fmt::Arguments<'_>) {
+/// Says something to people, unless they want none of it.
+pub fn say(args: &RunArgs, what: std::fmt::Arguments<'_>) {
     if !args.quiet {
         eprintln!("sentby: {what}");
     }
 }
 
 /// Says that the probes are live, to people and to scripts.
-pub fn announce(args: &OutputArgs, reader: &Reader) -> Result<()> {
+pub fn announce(args: &RunArgs, reader: &Reader) -> Result<()> {
     for note in &reader.notes {
         say(args, format_args!("{note}"));
     }
@@ -288,7 +289,8 @@ pub fn wants_color(color: Color) -> bool {
     }
 }
 
-fn close(args: &OutputArgs, ledger: &Ledger) -> Result<()> {
+/// Says where every capture went.
+pub fn close(args: &RunArgs, ledger: &Ledger) -> Result<()> {
     if !args.quiet {
         let mut text = String::new();
         ledger.write_text(args.verbose > 0, &mut text)?;

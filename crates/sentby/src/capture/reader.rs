@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Batches that may wait for the pipeline.
 const CHANNEL_BATCHES: usize = 16;
@@ -20,11 +20,16 @@ const CHANNEL_BATCHES: usize = 16;
 /// waits in the kernel.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How often a reader tells what was counted, where it was asked to.
+pub const REPORT: Duration = Duration::from_secs(1);
+
 /// What the reader sends.
 #[derive(Debug)]
 pub enum Message {
     /// Captures.
     Batch(Batch),
+    /// What was counted so far, where the reader was asked to [`Reader::report`].
+    Counts(Box<Counts>),
     /// The last message: everything is detached and read.
     End(Box<Result<Counts>>),
 }
@@ -39,6 +44,7 @@ pub struct Reader {
     pub notes: Vec<String>,
     used: mpsc::Sender<Batch>,
     stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,7 +70,8 @@ impl Reader {
         let (tx, messages) = mpsc::sync_channel(CHANNEL_BATCHES);
         let (used, used_rx) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let report = Arc::new(AtomicBool::new(false));
+        let asked = Asked { stop: stop.clone(), report: report.clone() };
         let thread = thread::Builder::new()
             .name("sentby-reader".to_owned())
             .spawn(move || match open() {
@@ -73,17 +80,22 @@ impl Reader {
                     settle();
                     let Opened { source, hooks, notes } = opened;
                     let _ = open_tx.send(Ok((hooks, notes)));
-                    run(source, &tx, &used_rx, &stopped);
+                    run(source, &tx, &used_rx, &asked);
                 }
             })
             .context("starting the reader thread")?;
         let (hooks, notes) = open_rx.recv().context("the reader thread ended early")??;
-        Ok(Reader { messages, hooks, notes, used, stop, thread: Some(thread) })
+        Ok(Reader { messages, hooks, notes, used, stop, report, thread: Some(thread) })
     }
 
     /// Asks the reader to detach, deliver what is left, and end.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Asks the reader to tell what was counted, every [`REPORT`].
+    pub fn report(&self) {
+        self.report.store(true, Ordering::Release);
     }
 
     /// Gives a batch's memory back.
@@ -104,13 +116,19 @@ impl Drop for Reader {
     }
 }
 
+/// What the reader's thread is asked for.
+struct Asked {
+    stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
+}
+
 fn run(
     mut source: Box<dyn super::Source>,
     tx: &SyncSender<Message>,
     used: &Receiver<Batch>,
-    stop: &AtomicBool,
+    asked: &Asked,
 ) {
-    let outcome = read_until_stopped(source.as_mut(), tx, used, stop);
+    let outcome = read_until_stopped(source.as_mut(), tx, used, asked);
     let end = outcome.map(|()| source.counts());
     drop(source);
     let _ = tx.send(Message::End(Box::new(end)));
@@ -120,10 +138,11 @@ fn read_until_stopped(
     source: &mut dyn super::Source,
     tx: &SyncSender<Message>,
     used: &Receiver<Batch>,
-    stop: &AtomicBool,
+    asked: &Asked,
 ) -> Result<()> {
+    let mut told = Instant::now();
     loop {
-        let last = stop.load(Ordering::Acquire);
+        let last = asked.stop.load(Ordering::Acquire);
         if last {
             source.detach();
         }
@@ -131,6 +150,12 @@ fn read_until_stopped(
         source.next(&mut batch, if last { Duration::ZERO } else { POLL })?;
         if !batch.items.is_empty() && tx.send(Message::Batch(batch)).is_err() {
             return Ok(());
+        }
+        if asked.report.load(Ordering::Acquire) && told.elapsed() >= REPORT && !last {
+            told = Instant::now();
+            if tx.send(Message::Counts(Box::new(source.counts()))).is_err() {
+                return Ok(());
+            }
         }
         if last || source.ended() {
             return Ok(());

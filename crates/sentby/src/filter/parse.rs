@@ -23,6 +23,7 @@ const UNIT_SUFFIXES: [&str; 6] = ["service", "scope", "slice", "mount", "socket"
 pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
     let anywhere = !args.netns.is_empty();
     Ok(Filter {
+        window: None,
         pids: list("--pid", &args.pid, |v| number(v, "a process id"))?,
         tids: list("--tid", &args.tid, |v| number(v, "a thread id"))?,
         comms: texts("--comm", &args.comm, pattern)?,

@@ -17,7 +17,25 @@ use std::net::IpAddr;
 
 /// Opens the JSON output.
 pub fn open(_options: Options, out: Box<dyn Write>) -> Box<dyn Output> {
-    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES), kept: Kept::new() })
+    Box::new(Json { out, lines: Vec::with_capacity(2 * LINES), writer: Writer::new() })
+}
+
+/// Writes lines, and uses again what it wrote about the same senders.
+pub struct Writer {
+    kept: Kept,
+}
+
+impl Writer {
+    /// Nothing was written yet.
+    pub fn new() -> Writer {
+        Writer { kept: Kept::new() }
+    }
+
+    /// Appends an event as one object, without a newline.
+    pub fn write(&mut self, event: &Event<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+        let pieces = self.kept.of(event, write_fields_after)?;
+        write_event(event, line, pieces)
+    }
 }
 
 /// Bytes of lines that are passed on at once.
@@ -26,7 +44,7 @@ const LINES: usize = 32 * 1024;
 struct Json {
     out: Box<dyn Write>,
     lines: Vec<u8>,
-    kept: Kept,
+    writer: Writer,
 }
 
 impl Json {
@@ -39,8 +57,7 @@ impl Json {
 
 impl Output for Json {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let pieces = self.kept.of(event, write_fields_after)?;
-        write_event(event, &mut self.lines, pieces)?;
+        self.writer.write(event, &mut self.lines)?;
         self.lines.push(b'\n');
         if self.lines.len() >= LINES { self.pass_on() } else { Ok(()) }
     }

@@ -30,6 +30,12 @@ pub trait Output {
     /// Makes what was taken visible; called whenever no more events are waiting.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Takes where every capture went so far, of readers that tell; at least every second,
+    /// whether events come or not.
+    fn so_far(&mut self, ledger: &Ledger) {
+        let _ = ledger;
+    }
+
     /// Nothing more comes: makes the last of it durable. Returns how many of the events that
     /// it took it could not keep, by place.
     fn settle(&mut self) -> io::Result<Vec<(&'static str, u64)>> {
@@ -50,6 +56,10 @@ impl<O: Output + ?Sized> Output for &mut O {
 
     fn flush(&mut self) -> io::Result<()> {
         (**self).flush()
+    }
+
+    fn so_far(&mut self, ledger: &Ledger) {
+        (**self).so_far(ledger);
     }
 }
 

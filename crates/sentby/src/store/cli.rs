@@ -117,7 +117,7 @@ impl QueryArgs {
 }
 
 /// A time with days, e.g. 7d, 12h.
-fn age(text: &str) -> Result<Duration, String> {
+pub fn age(text: &str) -> Result<Duration, String> {
     let days = text.strip_suffix('d').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 0);
     match days {
         Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
@@ -125,7 +125,8 @@ fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+/// A size of a recording, with M or G.
+pub fn size(text: &str) -> Result<u64, String> {
     const LEAST: u64 = 1 << 20;
     let text = text.trim_end_matches("iB").trim_end_matches('B');
     let size = crate::cli::file_size(text).ok().filter(|size| *size >= LEAST);

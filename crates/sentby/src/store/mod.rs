@@ -9,7 +9,7 @@ pub mod cli;
 pub mod fill;
 mod insert;
 mod lock;
-mod prune;
+pub mod prune;
 pub mod query;
 pub mod read;
 pub mod record;
@@ -18,7 +18,7 @@ mod row;
 mod schema;
 mod selection;
 mod sums;
-mod write;
+pub mod write;
 
 use anyhow::{Context, Result, anyhow};
 use rusqlite::{Connection, ErrorCode, OpenFlags};

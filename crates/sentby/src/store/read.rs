@@ -532,7 +532,13 @@ impl Source for RecordSource {
 
     fn counts(&mut self) -> Counts {
         let mut counts = Counts::default();
-        counts.hooks.push(HookCount { hook: HOOK, seen: self.seen, filtered: 0, missed: Some(0) });
+        counts.hooks.push(HookCount {
+            hook: HOOK,
+            seen: self.seen,
+            filtered: 0,
+            missed: Some(0),
+            cost: None,
+        });
         counts
     }
 

@@ -67,7 +67,7 @@ fn import(
         Reader::spawn(move || replay::open(&path, &plan, protocols), privileges::drop_unneeded)?;
     let output = open()?;
     privileges::drop_unneeded();
-    trace::announce(&args.trace.output, &reader)?;
+    trace::announce(&args.trace.output.run, &reader)?;
     let mut pipeline = Pipeline {
         asked,
         flows: Flows::new(),
@@ -78,5 +78,5 @@ fn import(
         ledger: Ledger::default(),
         notes: Vec::new(),
     };
-    trace::finish(&args.trace.output, &mut pipeline, &reader, &stop)
+    trace::finish(&args.trace.output.run, &mut pipeline, &reader, &stop)
 }

@@ -48,7 +48,7 @@ const CHECKPOINT: u32 = 8192;
 const LOG_LIMIT: u32 = 64 << 20;
 
 /// Where in the ledger events are that found no room.
-const FULL: &str = "store-full";
+pub const FULL: &str = "store-full";
 
 /// What may be decided about a recording.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub struct Recorder {
     rowing: Rowing,
     rows: Rows,
     to: Option<SyncSender<Rows>>,
+    taken: u64,
+    written: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<String>>>,
     thread: Option<JoinHandle<()>>,
@@ -91,11 +93,13 @@ impl Recorder {
         let connection = open_for_writing(path)?;
         let (to, from) = mpsc::sync_channel(CHANNEL);
         let (lost, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
+        let written = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             connection,
             known: Known::new(),
             pruner: Pruner::new(settings.bounds),
             pruned: None,
+            written: written.clone(),
             lost: lost.clone(),
         };
         let (name, told) = (path.display().to_string(), failed.clone());
@@ -112,6 +116,8 @@ impl Recorder {
             rowing: Rowing::new(settings.packets),
             rows: Rows::default(),
             to: Some(to),
+            taken: 0,
+            written,
             lost,
             failed,
             thread: Some(thread.context("starting the store's thread")?),
@@ -130,6 +136,17 @@ impl Recorder {
         if sent { Ok(()) } else { Err(self.failure()) }
     }
 
+    /// Events that it took and that are not in the database yet; if it fails, they are lost.
+    pub fn waiting(&self) -> u64 {
+        let kept = self.written.load(Ordering::Relaxed);
+        self.taken.saturating_sub(kept + self.lost())
+    }
+
+    /// Events that found no room on the disk.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     fn failure(&self) -> io::Error {
         let failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         io::Error::other(
@@ -141,6 +158,7 @@ impl Recorder {
 impl Output for Recorder {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
         self.rowing.push(event, &mut self.rows)?;
+        self.taken += 1;
         if self.rows.rows.len() >= BATCH { self.pass_on() } else { Ok(()) }
     }
 
@@ -205,6 +223,7 @@ struct Writer {
     known: Known,
     pruner: Pruner,
     pruned: Option<Instant>,
+    written: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
 }
 
@@ -226,7 +245,11 @@ impl Writer {
             let events = events(&waiting);
             let due = ended || since.elapsed() >= patience(events) || events >= COMMIT_EVENTS;
             if events > 0 && due {
+                let lost = self.lost.load(Ordering::Relaxed);
                 self.commit(&waiting, events)?;
+                if self.lost.load(Ordering::Relaxed) == lost {
+                    self.written.fetch_add(events as u64, Ordering::Relaxed);
+                }
                 waiting.clear();
             }
             self.prune(ended)?;

@@ -68,7 +68,7 @@ pub fn run(asked: Vec<Asked>, args: &TopArgs) -> Result<()> {
     signal_hook::flag::register(SIGTSTP, suspend).context("catching signals")?;
     let (mut pipeline, reader) = open(asked, args, &shared)?;
     privileges::drop_unneeded();
-    trace::announce(&args.trace.output, &reader)?;
+    trace::announce(&args.trace.output.run, &reader)?;
     let scene = scene(args, &reader);
     terminal::give_back_on_panic();
     let drawing = Screen::take()?;
@@ -80,14 +80,14 @@ pub fn run(asked: Vec<Asked>, args: &TopArgs) -> Result<()> {
             screen::run(drawing, &of_screen, &scene)
         })
         .context("starting the screen's thread")?;
-    let done = trace::drive(&args.trace.output, &mut pipeline, &reader, &shared.stop);
+    let done = trace::drive(&args.trace.output.run, &mut pipeline, &reader, &shared.stop);
     shared.model().end();
     // A file's end is not the user's; an error is.
     if live || done.is_err() {
         shared.close.store(true, Ordering::Relaxed);
     }
     let shown = join(thread, &shared);
-    trace::tell(&args.trace.output, &pipeline)?;
+    trace::tell(&args.trace.output.run, &pipeline)?;
     done.and(shown)
 }
 
@@ -152,10 +152,10 @@ fn open(
     let output = open_output(&trace.output, shared)?;
     let (filter, enricher, reader) = match &args.from {
         None => {
-            ebpf::catch_libbpf_messages(trace.output.verbose > 1);
+            ebpf::catch_libbpf_messages(trace.output.run.verbose > 1);
             let filter = Filter::new(&trace.filter)?;
             let plan = Plan { names: !trace.capture.no_names, ..filter.plan(&asked) };
-            let reader = trace::open(&trace.capture, &plan, &trace.output)?;
+            let reader = trace::open(&trace.capture, &plan, &trace.output.run)?;
             (filter, Enricher::new(), reader)
         }
         Some(path) => {

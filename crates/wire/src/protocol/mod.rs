@@ -281,6 +281,19 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// The same without what it was decoded from.
+    pub fn to_static(&self) -> Value<'static> {
+        match self {
+            Value::Number(n) => Value::Number(*n),
+            Value::Name(name) => Value::Name(name),
+            Value::Text(text) => Value::Text(Cow::Owned(text.to_vec())),
+            Value::List(list) => {
+                Value::List(list.iter().map(|text| Cow::Owned(text.to_vec())).collect())
+            }
+            Value::Flag(flag) => Value::Flag(*flag),
+        }
+    }
+
     /// The kind this value is of.
     pub fn kind(&self) -> Kind {
         match self {
@@ -365,6 +378,15 @@ impl<'a> Request<'a> {
         match self.values.binary_search_by_key(&index, |(index, _)| *index) {
             Ok(at) => self.values[at].1 = value,
             Err(at) => self.values.insert(at, (index, value)),
+        }
+    }
+
+    /// The same without the bytes that it was decoded from.
+    pub fn to_static(&self) -> Request<'static> {
+        Request {
+            protocol: self.protocol,
+            values: self.values.iter().map(|(index, value)| (*index, value.to_static())).collect(),
+            faults: self.faults.clone(),
         }
     }
 

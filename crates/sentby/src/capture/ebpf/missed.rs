@@ -1,5 +1,7 @@
-//! How often the kernel itself did not run what is attached, as far as it says.
+//! How often the kernel itself did not run what is attached, and what running it costs, as
+//! far as it says.
 
+use crate::ledger::Cost;
 use libbpf_rs::{Link, Program};
 use libbpf_sys::{bpf_link_info, bpf_prog_info};
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,6 +9,21 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Runs skipped because the program was running already on that CPU; `None` before
 /// Linux 5.12 (9ed9e9ba2337), which does not count.
 pub fn recursion_misses(program: &Program<'_>) -> Option<u64> {
+    let (info, len) = info(program)?;
+    let end = std::mem::offset_of!(bpf_prog_info, recursion_misses) + 8;
+    (len >= end).then_some(info.recursion_misses)
+}
+
+/// What running a program has cost, as far as kernel.bpf_stats_enabled was set; `None` before
+/// Linux 5.1 (492ecee892c2), which does not measure.
+pub fn cost(program: &Program<'_>) -> Option<Cost> {
+    let (info, len) = info(program)?;
+    let end = std::mem::offset_of!(bpf_prog_info, run_cnt) + 8;
+    (len >= end).then_some(Cost { runs: info.run_cnt, ns: info.run_time_ns })
+}
+
+/// What the kernel tells about a program, and how many bytes of that it knows.
+fn info(program: &Program<'_>) -> Option<(bpf_prog_info, usize)> {
     let mut info = bpf_prog_info::default();
     let mut len = size_of_val(&info) as u32;
     // SAFETY: the descriptor is open, and info is a valid value of len bytes that
@@ -14,8 +31,7 @@ pub fn recursion_misses(program: &Program<'_>) -> Option<u64> {
     let failed = unsafe {
         libbpf_sys::bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), &mut info, &mut len)
     };
-    let end = std::mem::offset_of!(bpf_prog_info, recursion_misses) + 8;
-    (failed == 0 && len as usize >= end).then_some(info.recursion_misses)
+    (failed == 0).then_some((info, len as usize))
 }
 
 /// Hits a kprobe missed because another was being handled on that CPU (`nmissed`);

@@ -5,7 +5,7 @@ use super::hooks::HOOKS;
 use super::skeleton::{SentbySkel, types::sentby_count};
 use crate::capture::{Counts, Source};
 use crate::event::Batch;
-use crate::ledger::HookCount;
+use crate::ledger::{Cost, HookCount};
 use anyhow::{Context, Result};
 use libbpf_rs::{
     Link, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder,
@@ -154,6 +154,9 @@ impl Source for EbpfSource {
     }
 
     fn counts(&mut self) -> Counts {
+        if !self.links.is_empty() {
+            self.missed = missed(&self.skel, &self.hooks, &self.links);
+        }
         let sink = self.sink.borrow();
         let mut counts = Counts::default();
         let mut lose = |place, n: u64| {
@@ -177,6 +180,7 @@ impl Source for EbpfSource {
                     seen: sum.seen,
                     filtered: sum.filtered,
                     missed: self.missed.get(hook.name).copied(),
+                    cost: cost(&self.skel, hook.programs),
                 });
             }
         }
@@ -222,6 +226,14 @@ fn sum_over_cpus(skel: &SentbySkel<'static>, hook: u32) -> sentby_count {
         sum.answer_lost += next();
     }
     sum
+}
+
+/// What running these programs has cost; `None` where nothing was measured.
+fn cost(skel: &SentbySkel<'static>, names: &[&str]) -> Option<Cost> {
+    let programs = libbpf_rs::skel::Skel::object(skel).progs();
+    let of_hook = programs.filter(|p| names.iter().any(|n| p.name() == *n));
+    let costs = of_hook.filter_map(|p| super::missed::cost(&p)).filter(|c| c.runs > 0);
+    costs.reduce(|a, b| Cost { runs: a.runs + b.runs, ns: a.ns + b.ns })
 }
 
 /// Runs the kernel skipped, by hook.

@@ -250,6 +250,7 @@ impl Source for KprobeSource {
                     seen: lost + self.delivered.get(active.hook).copied().unwrap_or(0),
                     filtered: 0,
                     missed: self.missed.get(active.hook).copied(),
+                    cost: None,
                 }),
             }
         }

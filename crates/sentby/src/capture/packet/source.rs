@@ -174,7 +174,7 @@ impl Source for PacketSource {
         self.count_drops();
         let seen = self.seen + self.drops;
         let mut counts = Counts::default();
-        counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
+        counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None, cost: None });
         counts.lost = nonzero([("ring", self.drops)]);
         let own = [
             ("scout", self.scout_drops),

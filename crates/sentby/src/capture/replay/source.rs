@@ -301,6 +301,7 @@ impl Work {
             seen: self.seen,
             filtered: self.filtered,
             missed: Some(0),
+            cost: None,
         });
         for (place, n) in [
             ("fragments-contradict", self.layers.contradicting),

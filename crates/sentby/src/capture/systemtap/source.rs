@@ -232,7 +232,7 @@ impl Maker {
             counts.details_lost.insert(place, n);
         }
         let seen = self.wanted + counts.lost.values().sum::<u64>();
-        counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None });
+        counts.hooks.push(HookCount { hook: HOOK, seen, filtered: 0, missed: None, cost: None });
         counts
     }
 }

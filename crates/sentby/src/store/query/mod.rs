@@ -81,10 +81,10 @@ fn shown(
     stop: &AtomicBool,
 ) -> Result<()> {
     let (reader, watched) = open(args, question, Order::OldestFirst, args.output.write.is_none())?;
-    trace::announce(&args.output, &reader)?;
+    trace::announce(&args.output.run, &reader)?;
     let output = Box::new(watched.over(output));
     let mut pipeline = pipeline(asked, question.filter.clone(), output);
-    trace::finish(&args.output, &mut pipeline, &reader, stop)
+    trace::finish(&args.output.run, &mut pipeline, &reader, stop)
 }
 
 /// Where the last `limit` events begin; `None` if there are no more than that.
@@ -158,7 +158,7 @@ fn open(
         Ok(read::source(connection, &path, selection, order, counted))
     };
     let reader = Reader::spawn(start, privileges::drop_unneeded)?;
-    let progress = Progress::new(args.output.quiet, beside);
+    let progress = Progress::new(args.output.run.quiet, beside);
     Ok((reader, Watched::new(progress, done, of)))
 }
 

@@ -1,6 +1,7 @@
 //! The cases: one file per theme, one line per case in each file's slice.
 
 mod af_packet;
+mod agent;
 mod bystander;
 mod clients;
 mod connect;
@@ -61,6 +62,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         errors::CASES,
         written::CASES,
         recording::CASES,
+        agent::CASES,
         leftovers::CASES,
         declared::CASES,
         oneshot::CASES,
