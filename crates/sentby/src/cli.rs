@@ -281,7 +281,7 @@ pub fn command() -> Command {
         .about("What a capture file holds (pcap, pcapng), as if it were sent now")
         .long_about(None);
     let report = ReportArgs::augment_args(Command::new("report"))
-        .about("A page (HTML, one file) about what a capture file holds: who sent what, when, where to")
+        .about("A page (HTML, one file) about what a recording or a capture file holds: who sent what, when, where to")
         .long_about(None);
     let top = TopArgs::augment_args(Command::new("top"))
         .about("Who sends what, live in the terminal (docs/top.md)")

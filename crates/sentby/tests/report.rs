@@ -93,6 +93,39 @@ fn filters_are_those_of_replay() {
 }
 
 #[test]
+fn a_recording_is_reported_on_by_time() {
+    let folder = Folder::new("recording");
+    let db = folder.0.join("events.db");
+    let recorded = Command::new(env!("CARGO_BIN_EXE_sentby"))
+        .args(["record", "-q", "--from", "hostile-words.pcapng", "-o"])
+        .arg(&db)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures"))
+        .status();
+    assert!(recorded.is_ok_and(|status| status.success()));
+    let db = db.to_str().expect("a path");
+    let head = |arguments: &[&str]| {
+        data(&report(&folder, &[&["--from", db], arguments].concat()).0, "head")
+    };
+    let all = head(&[]);
+    assert_eq!(all["total"], 121);
+    // The page of the recording is that of the file.
+    let (page, _) = report(&folder, &["--from", "hostile-words.pcapng"]);
+    let of_file = data(&page, "head");
+    for part in ["senders", "destinations", "flows", "bins"] {
+        assert_eq!(all[part], of_file[part], "{part}");
+    }
+    let middle = "2026-11-22T10:38:05.183456Z";
+    let (early, late) = (head(&["--until", middle]), head(&["--since", middle]));
+    let total = |head: &Value| head["total"].as_u64().expect("a number");
+    assert!(total(&early) > 0 && total(&late) > 0, "{}", all["span"]);
+    assert_eq!(total(&early) + total(&late), 121);
+    // What was not asked for was not looked at.
+    assert_eq!(late["ledger"]["seen"], late["total"]);
+    let one = head(&["--since", middle, "--comm", "ping-3"]);
+    assert!(total(&one) > 0 && total(&one) < 6, "{one}");
+}
+
+#[test]
 fn what_is_wrong_is_one_line_and_leaves_no_file() {
     let folder = Folder::new("wrong");
     for (arguments, page, code, words) in [
@@ -101,7 +134,9 @@ fn what_is_wrong_is_one_line_and_leaves_no_file() {
         (&["--from", "ethernet.pcap"], "no/such/a.html", 1, "writing "),
         (&["--from", "ethernet.pcap"], "", 1, "it is a folder"),
         (&["--from", "ethernet.pcap", "port", "http"], "a.html", 2, "filter expression"),
-        (&[], "a.html", 2, "--from"),
+        (&["--from", "ethernet.pcap", "--since", "2h"], "a.html", 2, "not a recording"),
+        (&["--from", "missing.db", "--since", "2h"], "a.html", 1, "opening missing.db: "),
+        (&["--since", "2h", "--until", "3h"], "a.html", 2, "--until is not later"),
     ] {
         let output = sentby(arguments, &folder.0.join(page));
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,7 @@
 //! The command line of `sentby report`.
 
 use crate::filter::FilterArgs;
+use crate::store::query::when;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,10 +17,19 @@ pub struct ReportArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// What to report on: pcap or pcapng, of whatever program; `-` reads stdin
+    /// What to report on: a recording, or pcap or pcapng of whatever program; `-` reads stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
-          help_heading = "Report")]
+          default_value = crate::store::DEFAULT, help_heading = "Report")]
     pub from: PathBuf,
+
+    /// Sent at this time or later: 2026-11-26T10:00:00Z, '2026-11-26 10:00', 10:00, today,
+    /// yesterday, or so long ago: 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = when::parse, help_heading = "Report")]
+    pub since: Option<i64>,
+
+    /// Sent before this time
+    #[arg(long, value_name = "TIME", value_parser = when::parse, help_heading = "Report")]
+    pub until: Option<i64>,
 
     /// The page, e.g. report.html; only its owner may read it
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,

@@ -1,4 +1,4 @@
-//! `sentby report`: one page about what a capture file holds, to attach to an incident.
+//! `sentby report`: one page about what a recording or a capture file holds, to attach to an incident.
 //!
 //! An output like any other, of the same pipeline as `replay`: events go one way into a
 //! bounded [`aggregate`], and at the end that becomes a file, whole or not at all.
@@ -19,14 +19,16 @@ use crate::capture::reader::Reader;
 use crate::capture::replay;
 use crate::enrich::Enricher;
 use crate::escape;
-use crate::filter::Filter;
+use crate::filter::{Filter, UsageError};
 use crate::flows::Flows;
 use crate::ledger::Ledger;
 use crate::openings::Openings;
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
 use crate::progress::{Progress, Watched};
-use crate::{privileges, trace};
+use crate::store::query::when::{self, Times};
+use crate::store::query::{self, Order, Question};
+use crate::{privileges, store, trace};
 use aggregate::Aggregate;
 use anyhow::Result;
 use std::os::unix::ffi::OsStrExt;
@@ -36,14 +38,11 @@ use std::time::SystemTime;
 pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
     let stop = trace::stopped_by_signals()?;
     let filter = Filter::detached(&args.filter)?;
+    let times = times(args)?;
     // Before anything is read: what is wrong with its name is said at once.
     let file = file::Whole::create(&args.output)?;
-    let plan = Plan { names: !args.no_names, ..filter.plan(&asked) };
     let protocols: Vec<_> = asked.iter().map(|a| a.protocol.name()).collect();
-    let (path, names) = (args.from.clone(), protocols.clone());
-    let (watched, done) = Watched::file(Progress::new(args.quiet, false), &path);
-    let open = move || replay::open_watched(&path, &plan, names, done);
-    let reader = Reader::spawn(open, privileges::drop_unneeded)?;
+    let (reader, watched) = open(args, &asked, &filter, times)?;
     privileges::drop_unneeded();
     let mut aggregate = Aggregate::new(protocols);
     let (done, ledger, notes) = {
@@ -70,6 +69,40 @@ pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
     let size = file.finish(|out| html::write(&about, &aggregate, out))?;
     say(args, &aggregate, &about, size)?;
     done
+}
+
+/// From when until when. A capture file has no index by time, and what is not read of it is
+/// in no ledger.
+fn times(args: &ReportArgs) -> Result<Times> {
+    let times = when::between(args.since, args.until)?;
+    let given = times != (None, None);
+    if given && args.from.exists() && !store::is_database(&args.from) {
+        let path = args.from.display();
+        Err(UsageError(format!(
+            "--since and --until: {path} is a capture file, not a recording; make one of it \
+             with `sentby record --from {path} -o FILE`"
+        )))?;
+    }
+    Ok(times)
+}
+
+/// Of a recording only what matters is read.
+fn open(
+    args: &ReportArgs,
+    asked: &[Asked],
+    filter: &Filter,
+    times: Times,
+) -> Result<(Reader, Watched)> {
+    let protocols: Vec<_> = asked.iter().map(|a| a.protocol.name()).collect();
+    let (progress, path) = (Progress::new(args.quiet, false), args.from.clone());
+    if store::is_database(&path) {
+        let question = Question { times, protocols, filter: filter.clone() };
+        return query::reader(&path, &question, Order::OldestFirst, progress);
+    }
+    let plan = Plan { names: !args.no_names, ..filter.plan(asked) };
+    let (watched, done) = Watched::file(progress, &path);
+    let open = move || replay::open_watched(&path, &plan, protocols, done);
+    Ok((Reader::spawn(open, privileges::drop_unneeded)?, watched))
 }
 
 fn about(args: &ReportArgs, failed: Option<String>, notes: Vec<String>) -> html::About {

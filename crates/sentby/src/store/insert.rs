@@ -6,6 +6,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Statement, params};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most words that are known by heart.
@@ -52,19 +53,20 @@ impl Known {
     }
 }
 
-/// Puts rows into the database: all of them, or none.
+/// Puts rows into the database, those of these numbers over all batches: all of them, or
+/// none.
 pub fn transaction(
     connection: &mut Connection,
     known: &mut Known,
     all: &[Rows],
+    which: Range<usize>,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     let mut sums = Sums::default();
     let mut inserts = Inserts::new(&transaction)?;
-    for rows in all {
-        for row in &rows.rows {
-            inserts.event(known, rows, row, &mut sums)?;
-        }
+    let rows = all.iter().flat_map(|rows| rows.rows.iter().map(move |row| (rows, row)));
+    for (rows, row) in rows.skip(which.start).take(which.len()) {
+        inserts.event(known, rows, row, &mut sums)?;
     }
     drop(inserts);
     sums.put(&transaction)?;
@@ -124,7 +126,7 @@ impl<'c> Inserts<'c> {
         let iface = iface.map(|name| self.word(known, name)).transpose()?;
         let process = row.who.as_deref().map(|who| self.process(known, who)).transpose()?;
         let destination = self.destination(known, &row.destination)?;
-        let bytes = |range: &std::ops::Range<usize>| &rows.bytes[range.clone()];
+        let bytes = |range: &Range<usize>| &rows.bytes[range.clone()];
         let mut id = if known.last.0 == time { known.last.1 + 1 } else { time };
         let statement = &mut self.event;
         let columns: [&dyn ToSql; 16] = [

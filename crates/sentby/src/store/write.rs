@@ -101,6 +101,7 @@ impl Recorder {
             pruned: None,
             written: written.clone(),
             lost: lost.clone(),
+            share: Share::default(),
         };
         let (name, told) = (path.display().to_string(), failed.clone());
         let thread = thread::Builder::new().name("sentby-store".to_owned());
@@ -225,6 +226,7 @@ struct Writer {
     pruned: Option<Instant>,
     written: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
+    share: Share,
 }
 
 impl Writer {
@@ -259,22 +261,35 @@ impl Writer {
         }
     }
 
+    /// Writes what waits: all at once, and where that finds no room, as much as does.
     fn commit(&mut self, waiting: &[Rows], events: usize) -> rusqlite::Result<()> {
-        match insert::transaction(&mut self.connection, &mut self.known, waiting) {
-            Err(e) if is_full(&e) => {}
-            done => return done,
-        }
-        self.known.forget();
-        // The log may have room to give back.
-        let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let freed = self.connection.query_row(truncate, [], |row| row.get::<_, i64>(0));
-        if freed.is_ok_and(|busy| busy == 0) {
-            match insert::transaction(&mut self.connection, &mut self.known, waiting) {
-                Err(e) if is_full(&e) => self.known.forget(),
-                done => return done,
+        let mut at = 0;
+        while at < events {
+            let end = events.min(at + self.share.size());
+            let written =
+                insert::transaction(&mut self.connection, &mut self.known, waiting, at..end);
+            match written {
+                Ok(()) => {
+                    at = end;
+                    self.share.fitted();
+                    continue;
+                }
+                Err(e) if !is_full(&e) => return Err(e),
+                // Whoever keeps the database from us for so long is not waited for again.
+                Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                    self.known.forget();
+                    break;
+                }
+                Err(_) => self.known.forget(),
+            }
+            // The log may have room to give back.
+            let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = self.connection.query_row(truncate, [], |row| row.get::<_, i64>(0));
+            if !self.share.smaller(end - at) {
+                break;
             }
         }
-        self.lost.fetch_add(events as u64, Ordering::Relaxed);
+        self.lost.fetch_add((events - at) as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -314,10 +329,84 @@ fn patience(events: usize) -> Duration {
     if events < BUSY_EVENTS { COMMIT_EVERY } else { COMMIT_BUSY }
 }
 
+/// How many events a transaction takes. A full disk takes no large one where smaller ones
+/// still find room; while it is full, a single event tells that, and costs little.
+struct Share {
+    events: usize,
+    /// Whether one failed that a log which has given back its room may let through.
+    again: bool,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share { events: COMMIT_EVENTS, again: true }
+    }
+}
+
+impl Share {
+    fn size(&self) -> usize {
+        self.events
+    }
+
+    /// There was room: twice as much may find it as well.
+    fn fitted(&mut self) {
+        self.events = (self.events * 2).min(COMMIT_EVENTS);
+        self.again = true;
+    }
+
+    /// There was none for so many. Returns whether fewer are to be tried, or the same again.
+    fn smaller(&mut self, tried: usize) -> bool {
+        if std::mem::take(&mut self.again) {
+            return true;
+        }
+        self.events = (tried / 2).max(1);
+        self.again = tried == 1;
+        tried > 1
+    }
+}
+
 /// No room, or a disk that does not take it: this may end, and hurts nothing that is there.
 fn is_full(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::DatabaseBusy)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a disk with room for so many events takes of a batch, and in how many attempts.
+    fn written(share: &mut Share, batch: usize, room: usize) -> (usize, usize) {
+        let (mut at, mut attempts) = (0, 0);
+        while at < batch {
+            attempts += 1;
+            let end = batch.min(at + share.size());
+            if end <= room {
+                at = end;
+                share.fitted();
+            } else if !share.smaller(end - at) {
+                break;
+            }
+        }
+        (at, attempts)
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        for room in [0, 1, 2, 63, 64, 1000, 4095, 65_536] {
+            let mut share = Share::default();
+            let (taken, attempts) = written(&mut share, 65_536, room);
+            assert_eq!(taken, room);
+            assert!(attempts < 200, "{attempts} attempts for {room}");
+            // While it stays full, that is told by one event.
+            if room < 65_536 {
+                assert_eq!(share.size(), 1);
+                assert!(written(&mut share, 4096, 0).1 <= 2);
+                // With room again, it is soon as it was.
+                assert_eq!(written(&mut share, 131_071, usize::MAX), (131_071, 17));
+            }
+        }
+    }
 }

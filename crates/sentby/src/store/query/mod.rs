@@ -8,13 +8,16 @@ mod table;
 pub mod when;
 
 use super::cli::QueryArgs;
-use super::read::{self, Order};
-use super::selection::{Question, Selection};
+pub use super::read::Order;
+pub use super::selection::Question;
+
+use super::read;
+use super::selection::Selection;
 use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::enrich::Enricher;
 use crate::event::Event;
-use crate::filter::{Filter, UsageError};
+use crate::filter::Filter;
 use crate::flows::Flows;
 use crate::ledger::Ledger;
 use crate::openings::Openings;
@@ -25,6 +28,7 @@ use crate::{privileges, trace};
 use anyhow::Result;
 use groups::{Groups, Shape};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -34,13 +38,8 @@ pub fn run(asked: Vec<Asked>, args: &QueryArgs) -> Result<()> {
         return quiet_pipe(sql::run(&args.from, sql, args.output.json));
     }
     let filter = Filter::detached(&args.filter)?;
-    if let (Some(since), Some(until)) = (args.since, args.until)
-        && since >= until
-    {
-        Err(UsageError("--until is not later than --since: nothing lies between".to_owned()))?;
-    }
     let question = Question {
-        times: (args.since, args.until),
+        times: when::between(args.since, args.until)?,
         protocols: asked.iter().map(|a| a.protocol.name()).collect(),
         filter,
     };
@@ -147,8 +146,18 @@ fn open(
     order: Order,
     beside: bool,
 ) -> Result<(Reader, Watched)> {
+    reader(&args.from, question, order, Progress::new(args.output.run.quiet, beside))
+}
+
+/// Starts to read what matters to a question; how far it is can be watched.
+pub fn reader(
+    path: &Path,
+    question: &Question,
+    order: Order,
+    progress: Progress,
+) -> Result<(Reader, Watched)> {
     let done = Arc::new(AtomicU64::new(0));
-    let (path, asked, counted) = (args.from.clone(), question.clone(), done.clone());
+    let (path, asked, counted) = (path.to_owned(), question.clone(), done.clone());
     let of = Arc::new(AtomicU64::new(0));
     let length = of.clone();
     let start = move || {
@@ -158,7 +167,6 @@ fn open(
         Ok(read::source(connection, &path, selection, order, counted))
     };
     let reader = Reader::spawn(start, privileges::drop_unneeded)?;
-    let progress = Progress::new(args.output.run.quiet, beside);
     Ok((reader, Watched::new(progress, done, of)))
 }
 

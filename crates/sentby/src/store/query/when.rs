@@ -1,7 +1,21 @@
 //! Times as people give them.
 
+use crate::filter::UsageError;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+
+/// From, and before: nanoseconds since the Unix epoch.
+pub type Times = (Option<i64>, Option<i64>);
+
+/// What `--since` and `--until` mean together.
+pub fn between(since: Option<i64>, until: Option<i64>) -> Result<Times, UsageError> {
+    match since.zip(until) {
+        Some((since, until)) if since >= until => {
+            Err(UsageError("--until is not later than --since: nothing lies between".to_owned()))
+        }
+        _ => Ok((since, until)),
+    }
+}
 
 /// Reads a time: nanoseconds since the Unix epoch.
 pub fn parse(text: &str) -> Result<i64, String> {

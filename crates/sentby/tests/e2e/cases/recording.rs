@@ -112,8 +112,8 @@ impl Drop for Small {
     }
 }
 
-/// What finds no room is counted, what is there stays sound, and it goes on when there is
-/// room again.
+/// Of what is too much, the beginning finds room; the rest is counted, what is there stays
+/// sound, and it goes on when there is room again.
 fn full_disk(ctx: &Ctx) -> Result<()> {
     let pair = Pair::new(ctx)?;
     let small = Small::new(ctx)?;
@@ -125,11 +125,18 @@ fn full_disk(ctx: &Ctx) -> Result<()> {
     let first = ctx.tool("ping")?.args(["-n", "-q", "-c", "5", "-i", "0.05", "-e", "112", B4]);
     first.in_ns(&pair.a)?.run(ctx.secs(20))?;
     poll(ctx.secs(20), || Ok((count(ctx, &db)? == 5).then_some(())))?.context("not recorded")?;
-    // What is written at once finds room as a whole or not at all.
     let flood = ctx.tool("ping")?.args(["-n", "-q", "-f", "-c", "10000", "-e", "113", B4]);
     flood.in_ns(&pair.a)?.run(ctx.secs(30))?;
     let before = count(ctx, &db)?;
     ensure!((5..10_005).contains(&before), "{before} of 10005 found room");
+    let left = rustix::fs::statvfs(&small.0)?;
+    let left = left.f_bavail * left.f_frsize;
+    ensure!(left < 64 << 10, "{left} bytes were left, and {before} of 10005 found room");
+    // Numbers go up by one from the first on.
+    let numbers = "SELECT max(n) - min(n) + 1 - count(*) FROM (SELECT json_extract(fields, '$.seq') \
+                   AS n FROM requests WHERE json_extract(fields, '$.id') = 113 ORDER BY id LIMIT 1000)";
+    let missing = query(ctx, &db, &["--sql", numbers])?;
+    ensure!(missing.lines().last() == Some("0"), "a gap among the first: {missing}");
     is_sound(ctx, &db)?;
     std::fs::remove_file(&ballast)?;
     let found = poll(ctx.secs(20), || {
