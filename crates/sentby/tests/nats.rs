@@ -46,16 +46,23 @@ impl Drop for Scratch {
 struct Server {
     port: u16,
     store: String,
+    more: Vec<String>,
     child: Option<Child>,
 }
 
 impl Server {
     /// `None` where there is no server to run.
     fn new(scratch: &Scratch) -> Option<Server> {
+        Self::with(scratch, &[])
+    }
+
+    /// The same with more arguments.
+    fn with(scratch: &Scratch, more: &[String]) -> Option<Server> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
         drop(listener);
-        let mut server = Server { port, store: scratch.path("jetstream"), child: None };
+        let (store, more) = (scratch.path("jetstream"), more.to_vec());
+        let mut server = Server { port, store, more, child: None };
         if server.start() {
             return Some(server);
         }
@@ -67,6 +74,7 @@ impl Server {
         let name = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
         let mut command = Command::new(name);
         command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd", &self.store]);
+        command.args(&self.more);
         let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
             return false;
         };
@@ -295,4 +303,41 @@ fn wrong_settings_are_one_line() {
     assert!(wrong.contains("the nats output: reading /nowhere/x.creds: No such file"), "{wrong}");
     let wrong = with(&["nats://127.0.0.1:1", "--nats-ca", "/nowhere/ca.pem"], 1);
     assert!(wrong.contains("reading /nowhere/ca.pem: No such file"), "{wrong}");
+}
+
+/// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
+/// openssl.
+fn certificate(scratch: &Scratch) -> Option<(String, String)> {
+    let (cert, key) = (scratch.path("cert.pem"), scratch.path("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
+    openssl.args([
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=CA:FALSE",
+    ]);
+    let made = openssl.stderr(Stdio::null()).status().ok()?;
+    made.success().then_some((cert, key))
+}
+
+#[test]
+fn a_server_with_tls_is_believed_if_its_certificate_is() {
+    let scratch = Scratch::new("tls");
+    let Some((cert, key)) = certificate(&scratch) else {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    };
+    let tls = ["--tls", "--tlscert", &cert, "--tlskey", &key].map(str::to_owned);
+    let Some(server) = Server::with(&scratch, &tls) else { return };
+    let url = format!("tls://127.0.0.1:{}", server.port);
+    let (file, spool) = (capture(), scratch.path("spool"));
+    let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+    let n = replayed().len();
+    let said = stderr(&command(&run).args(["--nats-linger", "2s"]).output().expect("runs"));
+    assert!(said.contains(&format!("nats: {n} events have not arrived")), "{said}");
+    let trusted = ["--nats-ca", &cert, "--nats-linger", "60s"];
+    let said = stderr(&command(&run).args(trusted).output().expect("runs"));
+    assert!(!said.contains("have not arrived"), "{said}");
 }
