@@ -364,8 +364,10 @@ pub enum Raw<'a> {
 }
 
 /// A request with its sender: what filters and outputs see.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Event<'a> {
+    /// The machine that it was sent from, where events of several come together.
+    pub host: Option<&'a str>,
     /// What the backend saw.
     pub capture: &'a Capture,
     /// Final evidence: the backend's, or `procfs` where enrichment found the sender.

@@ -91,6 +91,7 @@ impl Protocol for Probe {
 
 /// An event with owned parts: change them, then take the event.
 pub struct Sample {
+    pub host: Option<String>,
     pub capture: Capture,
     pub evidence: Evidence,
     pub key: Option<ProcessKey>,
@@ -118,6 +119,7 @@ impl Sample {
         let mut request = Request::new(&Probe);
         request.set("number", Value::Number(7));
         Sample {
+            host: None,
             capture: capture(),
             evidence: Evidence::Task,
             key: Some(ProcessKey { pid: 4711, start_ticks: 100 }),
@@ -170,6 +172,7 @@ impl Sample {
         sample.capture.shared = true;
         sample.tid = Some(4712);
         sample.comm = Some(evil.to_vec());
+        sample.host = Some(text.clone());
         sample.user = Some(text.clone());
         sample.unit = Some(text.clone());
         sample.container = Some(text);
@@ -210,6 +213,7 @@ impl Sample {
     /// The event.
     pub fn event<'a>(&'a self) -> Event<'a> {
         Event {
+            host: self.host.as_deref(),
             capture: &self.capture,
             evidence: self.evidence,
             key: self.key,

@@ -123,10 +123,11 @@ impl Lane {
         }
     }
 
-    /// Has what waits taken, and ends the output; waits no longer than [`PATIENCE`].
+    /// Has what waits taken, and ends the output; waits no longer than
+    /// [`PATIENCE`] and the output's own time.
     pub fn close(&mut self) {
         self.queue.end();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE + self.wanted.linger;
         self.queue.drained(until);
         let Some(thread) = self.thread.take() else { return };
         while !thread.is_finished() && Instant::now() < until {
@@ -137,6 +138,7 @@ impl Lane {
             let _ = thread.join();
         } else {
             self.tally.lose(STOPPED, self.queue.waiting().0);
+            say(format_args!("the {} output does not end, and is left as it is", self.tally.name));
         }
     }
 }

@@ -179,6 +179,7 @@ impl Enricher {
         let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
         Event {
+            host: None,
             capture,
             evidence,
             key,

@@ -376,6 +376,13 @@ pub static FIELDS: &[Field] = &[
         get: |e| e.len.map(|l| Value::Number(l.into())),
     },
     Field {
+        name: "host",
+        of: Of::Event,
+        kind: Kind::Text,
+        doc: "The machine that it was sent from; only where events of several come together.",
+        get: |e| e.host.map(|h| Value::Text(h.as_bytes())),
+    },
+    Field {
         name: "faults",
         of: Of::Event,
         kind: Kind::Names,

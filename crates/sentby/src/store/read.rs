@@ -157,6 +157,7 @@ pub fn flow<T>(
     let capture = blank(evidence);
     let named = to.name.as_ref().map(|(name, source)| DstName { name, source });
     look(&Event {
+        host: None,
         capture: &capture,
         evidence,
         key: sender.key,

@@ -59,7 +59,12 @@ fn lane(does: &Arc<Behaviour>, limit: usize) -> Lane {
         does.opened.fetch_add(1, Ordering::AcqRel);
         Ok(Box::new(Fake { does: does.clone(), waiting: 0 }) as Box<dyn Sink>)
     };
-    let wanted = Wanted { name: "fake", settings: String::new(), open: Arc::new(open) };
+    let wanted = Wanted {
+        name: "fake",
+        settings: String::new(),
+        linger: Duration::ZERO,
+        open: Arc::new(open),
+    };
     Lane::open(wanted, Arc::new(Tally::new("fake")), limit).unwrap()
 }
 
@@ -144,7 +149,12 @@ fn an_output_is_reopened_when_asked() {
 #[test]
 fn what_cannot_be_opened_says_which_output_it_is() {
     let open = || anyhow::bail!("no such place");
-    let wanted = Wanted { name: "fake", settings: String::new(), open: Arc::new(open) };
+    let wanted = Wanted {
+        name: "fake",
+        settings: String::new(),
+        linger: Duration::ZERO,
+        open: Arc::new(open),
+    };
     let error = Lane::open(wanted, Arc::new(Tally::new("fake")), 1).err().unwrap();
     assert_eq!(format!("{error:#}"), "the fake output: no such place");
 }

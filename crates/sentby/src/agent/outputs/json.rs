@@ -14,6 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const NAME: &str = "json";
 
@@ -38,6 +39,7 @@ pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wan
     Ok(Some(Wanted {
         name: NAME,
         settings: format!("{path:?}"),
+        linger: Duration::ZERO,
         open: Arc::new(move || Ok(Box::new(Json::open(&path)?) as Box<dyn Sink>)),
     }))
 }

