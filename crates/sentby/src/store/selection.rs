@@ -97,22 +97,17 @@ impl Selection {
         if !schema::has_sums(connection)? {
             return Ok(());
         }
-        // Candidates stand beside events without a sender.
-        let senders = self.processes.as_ref().filter(|_| !self.nobody).map(|ids| (ids, true));
-        let destinations = self.destinations.as_ref().map(|ids| (ids, false));
-        for (column, sums, ids) in
-            [("process", "senders", senders), ("destination", "targets", destinations)]
-        {
-            let Some((ids, nobody)) = ids.filter(|(ids, _)| ids.len() <= MAX_LOOKED_UP) else {
-                continue;
-            };
+        let few = [
+            ("senders", self.few_processes().map(|list| of_senders(&list))),
+            ("targets", self.few_destinations()),
+        ];
+        for (sums, condition) in few {
+            let Some(condition) = condition else { continue };
             let Some((from, to)) = self.ranges.first().zip(self.ranges.last()) else { break };
             let (from, to) = (from.0, to.1);
-            let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            let also = if nobody { ",0" } else { "" };
             let mut statement = connection.prepare(&format!(
-                "SELECT DISTINCT slice FROM {sums} WHERE {column} IN ({list}{also}) \
-                 AND slice BETWEEN {} AND {} ORDER BY slice",
+                "SELECT DISTINCT slice FROM {sums} WHERE slice BETWEEN {} AND {}{condition} \
+                 ORDER BY slice",
                 from.div_euclid(SLICE),
                 to.div_euclid(SLICE)
             ))?;
@@ -136,7 +131,7 @@ impl Selection {
     /// The same of a row of sums, which tell these apart.
     pub fn of_sums(&self, process: bool, destination: bool) -> String {
         let processes = self.few_processes().filter(|_| process);
-        let processes = processes.map(|list| format!(" AND process IN (0{})", comma(&list)));
+        let processes = processes.map(|list| of_senders(&list));
         let destinations = self.few_destinations().filter(|_| destination);
         [processes, destinations].into_iter().flatten().collect()
     }
@@ -164,8 +159,10 @@ fn few(ids: &HashSet<i64>) -> Option<String> {
     (ids.len() <= MAX_LOOKED_UP).then(words)
 }
 
-fn comma(list: &str) -> String {
-    if list.is_empty() { String::new() } else { format!(",{list}") }
+/// Sums of these senders, and of nobody, beside whom candidates stand.
+fn of_senders(list: &str) -> String {
+    let comma = if list.is_empty() { "" } else { "," };
+    format!(" AND process IN (0{comma}{list})")
 }
 
 /// From the first event of a time to behind its last.
