@@ -77,7 +77,6 @@ e2e: ## Real senders on this kernel; needs root. CASES="ping_v4" chooses
 guests: ## The same on other kernels, in QEMU. KERNELS="6.1 6.12" CASES="ping_v4"
 	@scripts/deps rust build test vm
 	@KERNELS="$(KERNELS)" scripts/e2e-guests $(CASES)
-	@$(if $(CASES),,KERNELS=6.1 SHORT=1 scripts/e2e-kprobe-events)
 
 kprobe-events: ## The kprobe-events backend, without bpf(2) and as on 3.10. KERNELS="5.10 6.1"
 	@scripts/deps rust build test vm
