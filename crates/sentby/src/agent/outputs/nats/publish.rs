@@ -1,12 +1,12 @@
 //! From the spool to the server: a thread with a runtime of its own, so that nothing else of
 //! the program knows of it.
 
+use super::NAME;
 use super::spool::{Record, Spool};
-use super::{NAME, SUBJECTS};
+use crate::nats::{SUBJECTS, ServerArgs};
 use anyhow::{Context, Result, anyhow, bail};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
 use async_nats::{Client, ConnectOptions};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -59,28 +59,14 @@ impl Shared {
 
 /// Where events go.
 pub struct Server {
-    /// One of these, or who they name.
-    pub urls: Vec<String>,
-    /// The stream's name.
-    pub stream: String,
+    /// Where it is, and which stream.
+    pub args: ServerArgs,
     /// Servers that each keep it.
     pub replicas: usize,
     /// How long it keeps messages.
     pub max_age: Option<Duration>,
-    /// File with credentials.
-    pub creds: Option<PathBuf>,
-    /// File with certificates to trust.
-    pub ca: Option<PathBuf>,
-    /// Files with a certificate of our own, and its key.
-    pub own: Option<(PathBuf, PathBuf)>,
     /// What the server calls this connection.
     pub name: String,
-}
-
-/// The server that a URL names.
-pub fn address(url: &str) -> Result<async_nats::ServerAddr, String> {
-    let parsed = url.parse::<async_nats::ServerAddr>().ok().filter(|a| !a.host().is_empty());
-    parsed.ok_or_else(|| "give a URL such as nats://192.0.2.1:4222".to_owned())
 }
 
 /// The thread.
@@ -94,7 +80,7 @@ impl Publisher {
     /// waited for.
     pub fn start(server: Server, shared: Arc<Shared>) -> Result<Publisher> {
         let options = server.options()?;
-        let addresses = server.addresses()?;
+        let addresses = server.args.addresses()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let own = shared.clone();
         let thread = thread::Builder::new().name("sentby-publish".to_owned());
@@ -141,37 +127,8 @@ impl Drop for Publisher {
 
 impl Server {
     fn options(&self) -> Result<ConnectOptions> {
-        let mut options = ConnectOptions::new()
-            .name(&self.name)
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .client_capacity(2 * WINDOW);
-        if let Some(creds) = &self.creds {
-            let reading = || format!("reading {}", creds.display());
-            let text = std::fs::read_to_string(creds).with_context(reading)?;
-            options = options.credentials(&text).with_context(reading)?;
-        }
-        for file in self.ca.iter().chain(self.own.iter().flat_map(|(cert, key)| [cert, key])) {
-            std::fs::File::open(file).with_context(|| format!("reading {}", file.display()))?;
-        }
-        if let Some(ca) = &self.ca {
-            options = options.add_root_certificates(ca.clone()).require_tls(true);
-        }
-        if let Some((cert, key)) = &self.own {
-            options = options.add_client_certificate(cert.clone(), key.clone());
-        }
-        Ok(options)
-    }
-
-    fn addresses(&self) -> Result<Vec<async_nats::ServerAddr>> {
-        self.urls.iter().map(|url| address(url).map_err(|e| anyhow!(e))).collect()
-    }
-
-    /// The servers, without the passwords that URLs may hold.
-    fn names(&self) -> String {
-        let name = |a: async_nats::ServerAddr| format!("{}:{}", a.host(), a.port());
-        let names = self.urls.iter().filter_map(|url| address(url).ok()).map(name);
-        names.collect::<Vec<_>>().join(", ")
+        let options = self.args.options(&self.name)?;
+        Ok(options.retry_on_initial_connect().max_reconnects(None).client_capacity(2 * WINDOW))
     }
 
     fn subjects(&self) -> String {
@@ -182,14 +139,14 @@ impl Server {
     /// asked for.
     async fn stream(&self, context: &jetstream::Context) -> Result<Option<String>> {
         let wanted = stream::Config {
-            name: self.stream.clone(),
+            name: self.args.nats_stream.clone(),
             subjects: vec![self.subjects()],
             num_replicas: self.replicas,
             max_age: self.max_age.unwrap_or_default(),
             duplicate_window: self.max_age.map_or(KNOWN_FOR, |age| age.min(KNOWN_FOR)),
             ..stream::Config::default()
         };
-        let name = &self.stream;
+        let name = &self.args.nats_stream;
         // Others may make it at the same time: whoever comes second finds it.
         let stream = context.get_or_create_stream(wanted).await;
         let stream = stream.with_context(|| format!("the stream {name}"))?;
@@ -243,7 +200,7 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
                     known = true;
                 }
                 failed => {
-                    let away = || anyhow!("{}: no answer", server.names());
+                    let away = || anyhow!("{}: no answer", server.args.names());
                     saying.failed(
                         &failed.map_or_else(|_| away(), |done| done.err().unwrap_or_else(away)),
                     );
