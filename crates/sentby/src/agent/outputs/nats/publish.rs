@@ -17,6 +17,9 @@ use tokio::time::{sleep, timeout};
 /// Records that are on their way at once.
 const WINDOW: usize = 512;
 
+/// How long records are gathered: several that are sent at once cost less than each by itself.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// How long an acknowledgement may take before the record is sent again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,13 +40,16 @@ const NOTICE: Duration = Duration::from_millis(5);
 pub struct Shared {
     spool: Mutex<Spool>,
     more: Notify,
+    /// The end has begun: there is nothing to gather for.
+    ending: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Shared {
     /// Around a spool.
     pub fn new(spool: Spool) -> Shared {
-        Shared { spool: Mutex::new(spool), more: Notify::new(), stop: AtomicBool::new(false) }
+        let (ending, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        Shared { spool: Mutex::new(spool), more: Notify::new(), ending, stop }
     }
 
     /// The spool, for a moment.
@@ -100,6 +106,8 @@ impl Publisher {
     /// Waits this long for all to arrive, and ends. What has not arrived stays in the spool.
     pub fn finish(&mut self, linger: Duration) {
         let until = Instant::now() + linger;
+        self.shared.ending.store(true, Ordering::Release);
+        self.shared.wake();
         while self.shared.spool().waiting() > 0 && Instant::now() < until {
             thread::sleep(NOTICE);
         }
@@ -216,6 +224,9 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
         };
         let Some(last) = records.last().map(|r| r.number) else {
             shared.more.notified().await;
+            if !shared.stop.load(Ordering::Acquire) && !shared.ending.load(Ordering::Acquire) {
+                sleep(GATHER).await;
+            }
             continue;
         };
         match send(&context, records).await {
