@@ -497,4 +497,14 @@ mod tests {
         let mut printer = Printer::new(options, Clock::new(options.time));
         assert!(printer.line(&Sample::ping().event()).unwrap().starts_with("4711 "));
     }
+
+    #[test]
+    fn a_host_stands_behind_the_time() {
+        let mut sample = Sample::ping();
+        sample.host = Some("web-1".into());
+        assert!(words(&sample).contains(" web-1 4711 "), "{}", words(&sample));
+        let options = Options { time: TimeStyle::None, color: false };
+        let mut printer = Printer::new(options, Clock::new(options.time));
+        assert!(printer.line(&sample.event()).unwrap().starts_with("web-1 4711 "));
+    }
 }
