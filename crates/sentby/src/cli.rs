@@ -11,6 +11,7 @@ use crate::generate::Generate;
 use crate::output::TimeStyle;
 use crate::report::ReportArgs;
 use crate::store::cli::{QueryArgs, RecordArgs};
+use crate::watch::WatchArgs;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
 pub use run::RunArgs;
@@ -37,6 +38,8 @@ pub enum Task {
     Record(Vec<Asked>, Box<RecordArgs>),
     /// Hand events to outputs, in the background.
     Agent,
+    /// Show events of many machines.
+    Watch(Vec<Asked>, Box<WatchArgs>),
     /// Ask a recording.
     Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
@@ -295,6 +298,7 @@ pub fn command() -> Command {
         .subcommand(with_protocols(RecordArgs::command(), "all"))
         .subcommand(with_protocols(QueryArgs::command(), "all"))
         .subcommand(with_protocols(crate::agent::command(), "all"))
+        .subcommand(with_protocols(WatchArgs::command(), "all"))
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -351,6 +355,11 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             let mut args = RecordArgs::from_arg_matches(matches)?;
             let asked = words(&args.trace.words, &mut args.trace.filter, matches);
             Ok(Task::Record(asked, Box::new(args)))
+        }
+        "watch" => {
+            let mut args = WatchArgs::from_arg_matches(matches)?;
+            let asked = words(&args.words, &mut args.filter, matches);
+            Ok(Task::Watch(asked, Box::new(args)))
         }
         crate::agent::NAME => Ok(Task::Agent),
         "query" => {

@@ -219,6 +219,8 @@ pub struct Recorded {
     pub go: Option<GoBuild>,
     /// The name of the destination, and who called it so.
     pub dst_name: Option<(Vec<u8>, String)>,
+    /// The machine that it was sent from.
+    pub host: Option<String>,
     /// The request itself, as it was understood then.
     pub stored: Option<Stored>,
 }

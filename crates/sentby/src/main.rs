@@ -16,6 +16,7 @@ mod generate;
 mod host;
 mod launch;
 mod ledger;
+mod nats;
 mod openings;
 mod output;
 mod pipeline;
@@ -28,6 +29,7 @@ mod store;
 mod systemtap;
 mod top;
 mod trace;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         cli::Task::Report(protocols, args) => report::run(protocols, &args),
         cli::Task::Top(protocols, args) => top::run(protocols, &args),
         cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
+        cli::Task::Watch(protocols, args) => watch::run(protocols, &args),
         cli::Task::Agent => agent::run(),
         cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
         cli::Task::Fill(path, events) => store::fill::run(&path, events),

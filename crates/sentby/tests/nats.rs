@@ -305,6 +305,103 @@ fn wrong_settings_are_one_line() {
     assert!(wrong.contains("reading /nowhere/ca.pem: No such file"), "{wrong}");
 }
 
+#[test]
+fn what_agents_publish_is_watched_as_it_was_sent() {
+    let scratch = Scratch::new("watch");
+    let Some(server) = Server::new(&scratch) else { return };
+    let url = server.url();
+    let file = scratch.path("now.db");
+    assert!(command(&["__fill", &file, "3000"]).status().expect("sentby runs").success());
+    for host in ["one", "two.example"] {
+        let spool = scratch.path(host);
+        let run =
+            ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", host];
+        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+    }
+    let output = command(&["replay", &file, "-q", "--json"]).output().expect("sentby runs");
+    let parsed = |text: &str| -> Vec<Value> {
+        text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect()
+    };
+    let want = parsed(&String::from_utf8(output.stdout).expect("UTF-8"));
+    assert_eq!(want.len(), 3000);
+    // What was sent is older than an hour or not, as its time says; the messages are not.
+    let since = ["--since", "1970-01-02"];
+    let all = |more: &[&str]| {
+        let run = ["watch", "-q", "--nats", &url, "--json", "--no-follow"];
+        let output = command(&run).args(since).args(more).output().expect("sentby runs");
+        stderr(&output);
+        parsed(&String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let of = |host: &str| -> Vec<Value> {
+        let mut events = want.clone();
+        for event in &mut events {
+            event.as_object_mut().expect("an object").insert("host".into(), json!(host));
+        }
+        events
+    };
+    assert_eq!(all(&["--on", "one"]), of("one"));
+    assert_eq!(all(&["--on", "two.example"]), of("two.example"));
+    assert_eq!(all(&[]).len(), 6000);
+    // The filters of live tracing.
+    let protocol = want[0]["proto"].as_str().expect("a protocol");
+    let some = want.iter().filter(|e| e["proto"] == *protocol).count();
+    let url_of = ["watch", protocol, "-q", "--nats", &url, "--json", "--no-follow", "--on", "one"];
+    let output = command(&url_of).args(since).output().expect("sentby runs");
+    assert_eq!(parsed(&stdout(&output)).len(), some);
+    let pid = want[0]["pid"].to_string();
+    let some = want.iter().filter(|e| e["pid"] == want[0]["pid"]).count();
+    assert_eq!(all(&["--on", "one", "--pid", &pid]).len(), some);
+    assert!(all(&["--on", "nobody"]).is_empty());
+}
+
+fn stdout(output: &Output) -> String {
+    stderr(output);
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+#[test]
+fn a_watcher_gets_what_comes() {
+    let scratch = Scratch::new("live");
+    let Some(server) = Server::new(&scratch) else { return };
+    let (file, url) = (capture(), server.url());
+    let publish = |spool: &str| {
+        let spool = scratch.path(spool);
+        let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+    };
+    publish("before");
+    let n = replayed().len();
+    let (ready, count) = (scratch.path("ready"), n.to_string());
+    let mut watcher = command(&["watch", "--nats", &url, "--json", "-c", &count]);
+    let watcher =
+        watcher.args(["--ready-file", &ready]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let watcher = watcher.spawn().expect("sentby runs");
+    until("never ready", || Path::new(&ready).exists().then_some(()));
+    publish("after");
+    let output = watcher.wait_with_output().expect("its end");
+    assert_eq!(stdout(&output).lines().count(), n);
+}
+
+#[test]
+fn a_watcher_says_what_it_misses_in_a_line() {
+    let scratch = Scratch::new("missing");
+    let with = |more: &[&str]| {
+        let output = command(&["watch", "-q"]).args(more).output().expect("sentby runs");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        (output.status.code(), said)
+    };
+    let (code, said) = with(&[]);
+    assert!(code == Some(2) && said.contains("watch needs --nats URL"), "{said}");
+    let (code, said) = with(&["--nats", "nats://u:secret@127.0.0.1:1"]);
+    assert!(code == Some(1) && said.contains("watching 127.0.0.1:1: "), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    let Some(server) = Server::new(&scratch) else { return };
+    until("no answer", || server.ask("$JS.API.INFO", &json!({})));
+    let (code, said) = with(&["--nats", &server.url()]);
+    assert!(code == Some(1) && said.contains("the stream sentby"), "{said}");
+}
+
 /// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
 /// openssl.
 fn certificate(scratch: &Scratch) -> Option<(String, String)> {

@@ -179,7 +179,7 @@ impl Enricher {
         let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
         Event {
-            host: None,
+            host: recorded.and_then(|r| r.host.as_deref()),
             capture,
             evidence,
             key,

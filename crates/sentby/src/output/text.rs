@@ -56,6 +56,9 @@ enum Column {
 const WIDTHS: [(usize, usize); 10] =
     [(0, 26), (6, 15), (8, 20), (4, 16), (5, 9), (12, 47), (12, 47), (4, 16), (16, 40), (6, 10)];
 
+/// Bytes of a host that are printed.
+const MAX_HOST: usize = 64;
+
 /// More than the widest column.
 const SPACES: &str = match std::str::from_utf8(&[b' '; 64]) {
     Ok(spaces) => spaces,
@@ -139,7 +142,15 @@ impl Printer {
         self.clock.write(event.capture.time, &mut self.line)?;
         if self.style == TimeStyle::None {
             self.line.clear();
+            if let Some(host) = event.host {
+                escape::word(host.as_bytes(), &mut self.line, MAX_HOST);
+                self.line.push(' ');
+            }
             return Ok(());
+        }
+        if let Some(host) = event.host {
+            self.line.push(' ');
+            escape::word(host.as_bytes(), &mut self.line, MAX_HOST);
         }
         self.end(Column::Time, mark, Color::Dim);
         Ok(())
@@ -485,5 +496,15 @@ mod tests {
         let options = Options { time: TimeStyle::None, color: true };
         let mut printer = Printer::new(options, Clock::new(options.time));
         assert!(printer.line(&Sample::ping().event()).unwrap().starts_with("4711 "));
+    }
+
+    #[test]
+    fn a_host_stands_behind_the_time() {
+        let mut sample = Sample::ping();
+        sample.host = Some("web-1".into());
+        assert!(words(&sample).contains(" web-1 4711 "), "{}", words(&sample));
+        let options = Options { time: TimeStyle::None, color: false };
+        let mut printer = Printer::new(options, Clock::new(options.time));
+        assert!(printer.line(&sample.event()).unwrap().starts_with("web-1 4711 "));
     }
 }

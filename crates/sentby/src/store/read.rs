@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use wire::{Fault, Layer, PROTOCOLS, Request};
+use wire::{Layer, PROTOCOLS, Request};
 
 /// Senders, and destinations, that are kept as they were read.
 const MAX_KEPT: usize = 16_384;
@@ -456,11 +456,12 @@ impl Known {
             candidates: recorded::candidates(&more),
             go: more.0.get("go").and_then(|go| recorded::build(&Object(go))),
             dst_name: to.name.clone(),
+            host: None,
             stored: Some(Stored {
                 row: id,
                 ends: Ends { src, dst: to.address, ports },
                 fields: String::from_utf8_lossy(bytes(row.get_ref(15)?)).into_owned(),
-                faults: faults(&more),
+                faults: recorded::faults(&more),
             }),
         };
         let time = id - row.get::<_, Option<i64>>(4)?.unwrap_or_default();
@@ -493,12 +494,6 @@ fn padded(name: &[u8]) -> [u8; 16] {
     let len = name.len().min(padded.len());
     padded[..len].copy_from_slice(&name[..len]);
     padded
-}
-
-fn faults(more: &Object<'_>) -> Vec<Fault> {
-    let names = more.0.get("faults").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let known = [Fault::Truncated, Fault::BadLength, Fault::BadValue];
-    names.filter_map(|name| known.into_iter().find(|f| Some(f.name()) == name.as_str())).collect()
 }
 
 impl Source for RecordSource {

@@ -9,7 +9,7 @@ use crate::event::{
 };
 use crate::output::PREFIX;
 use serde_json::Value;
-use wire::{Ending, PROTOCOLS};
+use wire::{Ending, Fault, PROTOCOLS};
 
 /// Most candidates that are taken.
 const MAX_CANDIDATES: usize = 64;
@@ -46,6 +46,7 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
             outcome: value.get("outcome").map(|outcome| self::outcome(&Object(outcome))),
             opening: None,
             stored: None,
+            host: event.name("host").map(str::to_owned),
             user: event.name("user").map(str::to_owned),
             candidates: candidates(&event),
             go: event.0.get("go").and_then(|go| build(&Object(go))),
@@ -96,6 +97,13 @@ pub fn candidates(event: &Object<'_>) -> Vec<Candidate> {
         Some(Candidate { key, comm: value.text("comm")? })
     };
     list.into_iter().flatten().take(MAX_CANDIDATES).filter_map(one).collect()
+}
+
+/// What was wrong with its bytes.
+pub fn faults(event: &Object<'_>) -> Vec<Fault> {
+    let names = event.0.get("faults").and_then(Value::as_array).into_iter().flatten();
+    let known = [Fault::Truncated, Fault::BadLength, Fault::BadValue];
+    names.filter_map(|name| known.into_iter().find(|f| Some(f.name()) == name.as_str())).collect()
 }
 
 /// How Go built the executable.

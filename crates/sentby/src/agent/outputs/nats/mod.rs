@@ -14,6 +14,7 @@ use super::{Sink, Wanted};
 use crate::agent::status::Status;
 use crate::cli::{buffer_size, duration};
 use crate::event::Event;
+use crate::nats::{SUBJECTS, ServerArgs, token};
 use crate::output::json::Writer;
 use crate::store::cli::age;
 use anyhow::{Context, Result};
@@ -29,9 +30,6 @@ use std::time::Duration;
 
 pub(super) const NAME: &str = "nats";
 
-/// What subjects begin with.
-const SUBJECTS: &str = "sentby";
-
 /// Where in the ledger of the output events are that the spool had no room for.
 const SPOOL_FULL: &str = "spool-full";
 
@@ -41,13 +39,8 @@ const WRITE: u64 = 256;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output: NATS JetStream")]
 struct NatsArgs {
-    /// Publish events to these servers, e.g. nats://192.0.2.1:4222 or tls://nats.example.com
-    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = url)]
-    nats: Vec<String>,
-
-    /// The stream; it is made if it is not there
-    #[arg(long, value_name = "NAME", default_value = "sentby", requires = "nats")]
-    nats_stream: String,
+    #[command(flatten)]
+    server: ServerArgs,
 
     /// Servers of a cluster that each keep it, where it is made here
     #[arg(long, value_name = "N", default_value = "1", requires = "nats",
@@ -57,22 +50,6 @@ struct NatsArgs {
     /// How long it keeps events, where it is made here, e.g. 12h or 7d
     #[arg(long, value_name = "AGE", value_parser = age, requires = "nats")]
     nats_max_age: Option<Duration>,
-
-    /// Credentials (JWT and seed, as nsc writes them)
-    #[arg(long, value_name = "FILE", requires = "nats")]
-    nats_creds: Option<PathBuf>,
-
-    /// Certificates of those who sign the servers', instead of the system's
-    #[arg(long, value_name = "FILE", requires = "nats")]
-    nats_ca: Option<PathBuf>,
-
-    /// Certificate to show to the servers, with --nats-key
-    #[arg(long, value_name = "FILE", requires = "nats_key")]
-    nats_cert: Option<PathBuf>,
-
-    /// Its key
-    #[arg(long, value_name = "FILE", requires = "nats_cert")]
-    nats_key: Option<PathBuf>,
 
     /// This machine's name in subjects and events, instead of its host name
     #[arg(long, value_name = "NAME", requires = "nats")]
@@ -91,17 +68,13 @@ struct NatsArgs {
     nats_linger: Duration,
 }
 
-fn url(text: &str) -> Result<String, String> {
-    publish::address(text).map(|_| text.to_owned())
-}
-
 pub(super) fn options(command: Command) -> Command {
     NatsArgs::augment_args(command)
 }
 
 pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wanted>, clap::Error> {
     let args = NatsArgs::from_arg_matches(matches)?;
-    if args.nats.is_empty() {
+    if args.server.nats.is_empty() {
         return Ok(None);
     }
     let (settings, linger) = (format!("{args:?}"), args.nats_linger);
@@ -128,13 +101,9 @@ impl Nats {
         let spool = Spool::open(&args.spool, args.spool_size as u64, run_id()?)?;
         let shared = Arc::new(Shared::new(spool));
         let server = Server {
-            urls: args.nats.clone(),
-            stream: args.nats_stream.clone(),
+            args: args.server.clone(),
             replicas: args.nats_replicas.into(),
             max_age: args.nats_max_age,
-            creds: args.nats_creds.clone(),
-            ca: args.nats_ca.clone(),
-            own: args.nats_cert.clone().zip(args.nats_key.clone()),
             name: format!("sentby {host}"),
         };
         Ok(Nats {
@@ -151,13 +120,6 @@ impl Nats {
 
 fn host_name() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned())
-}
-
-/// A name as one token of a subject: dots would be several.
-fn token(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let token: String = name.chars().map(plain).collect();
-    if token.is_empty() { "_".to_owned() } else { token }
 }
 
 /// What no other run has: the boot, and when in it this one began.
@@ -203,13 +165,6 @@ impl Sink for Nats {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_one_token_of_a_subject() {
-        assert_eq!(token("web-1.example.com"), "web-1_example_com");
-        assert_eq!(token("a b*>\u{e9}"), "a_b___");
-        assert_eq!(token(""), "_");
-    }
 
     #[test]
     fn runs_have_ids_of_their_own() {

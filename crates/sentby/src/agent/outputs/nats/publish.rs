@@ -1,12 +1,12 @@
 //! From the spool to the server: a thread with a runtime of its own, so that nothing else of
 //! the program knows of it.
 
+use super::NAME;
 use super::spool::{Record, Spool};
-use super::{NAME, SUBJECTS};
+use crate::nats::{SUBJECTS, ServerArgs};
 use anyhow::{Context, Result, anyhow, bail};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
 use async_nats::{Client, ConnectOptions};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -16,6 +16,9 @@ use tokio::time::{sleep, timeout};
 
 /// Records that are on their way at once.
 const WINDOW: usize = 512;
+
+/// How long records are gathered: several that are sent at once cost less than each by itself.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// How long an acknowledgement may take before the record is sent again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,13 +40,16 @@ const NOTICE: Duration = Duration::from_millis(5);
 pub struct Shared {
     spool: Mutex<Spool>,
     more: Notify,
+    /// The end has begun: there is nothing to gather for.
+    ending: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Shared {
     /// Around a spool.
     pub fn new(spool: Spool) -> Shared {
-        Shared { spool: Mutex::new(spool), more: Notify::new(), stop: AtomicBool::new(false) }
+        let (ending, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        Shared { spool: Mutex::new(spool), more: Notify::new(), ending, stop }
     }
 
     /// The spool, for a moment.
@@ -59,28 +65,14 @@ impl Shared {
 
 /// Where events go.
 pub struct Server {
-    /// One of these, or who they name.
-    pub urls: Vec<String>,
-    /// The stream's name.
-    pub stream: String,
+    /// Where it is, and which stream.
+    pub args: ServerArgs,
     /// Servers that each keep it.
     pub replicas: usize,
     /// How long it keeps messages.
     pub max_age: Option<Duration>,
-    /// File with credentials.
-    pub creds: Option<PathBuf>,
-    /// File with certificates to trust.
-    pub ca: Option<PathBuf>,
-    /// Files with a certificate of our own, and its key.
-    pub own: Option<(PathBuf, PathBuf)>,
     /// What the server calls this connection.
     pub name: String,
-}
-
-/// The server that a URL names.
-pub fn address(url: &str) -> Result<async_nats::ServerAddr, String> {
-    let parsed = url.parse::<async_nats::ServerAddr>().ok().filter(|a| !a.host().is_empty());
-    parsed.ok_or_else(|| "give a URL such as nats://192.0.2.1:4222".to_owned())
 }
 
 /// The thread.
@@ -94,7 +86,7 @@ impl Publisher {
     /// waited for.
     pub fn start(server: Server, shared: Arc<Shared>) -> Result<Publisher> {
         let options = server.options()?;
-        let addresses = server.addresses()?;
+        let addresses = server.args.addresses()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let own = shared.clone();
         let thread = thread::Builder::new().name("sentby-publish".to_owned());
@@ -114,6 +106,8 @@ impl Publisher {
     /// Waits this long for all to arrive, and ends. What has not arrived stays in the spool.
     pub fn finish(&mut self, linger: Duration) {
         let until = Instant::now() + linger;
+        self.shared.ending.store(true, Ordering::Release);
+        self.shared.wake();
         while self.shared.spool().waiting() > 0 && Instant::now() < until {
             thread::sleep(NOTICE);
         }
@@ -141,37 +135,8 @@ impl Drop for Publisher {
 
 impl Server {
     fn options(&self) -> Result<ConnectOptions> {
-        let mut options = ConnectOptions::new()
-            .name(&self.name)
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .client_capacity(2 * WINDOW);
-        if let Some(creds) = &self.creds {
-            let reading = || format!("reading {}", creds.display());
-            let text = std::fs::read_to_string(creds).with_context(reading)?;
-            options = options.credentials(&text).with_context(reading)?;
-        }
-        for file in self.ca.iter().chain(self.own.iter().flat_map(|(cert, key)| [cert, key])) {
-            std::fs::File::open(file).with_context(|| format!("reading {}", file.display()))?;
-        }
-        if let Some(ca) = &self.ca {
-            options = options.add_root_certificates(ca.clone()).require_tls(true);
-        }
-        if let Some((cert, key)) = &self.own {
-            options = options.add_client_certificate(cert.clone(), key.clone());
-        }
-        Ok(options)
-    }
-
-    fn addresses(&self) -> Result<Vec<async_nats::ServerAddr>> {
-        self.urls.iter().map(|url| address(url).map_err(|e| anyhow!(e))).collect()
-    }
-
-    /// The servers, without the passwords that URLs may hold.
-    fn names(&self) -> String {
-        let name = |a: async_nats::ServerAddr| format!("{}:{}", a.host(), a.port());
-        let names = self.urls.iter().filter_map(|url| address(url).ok()).map(name);
-        names.collect::<Vec<_>>().join(", ")
+        let options = self.args.options(&self.name)?;
+        Ok(options.retry_on_initial_connect().max_reconnects(None).client_capacity(2 * WINDOW))
     }
 
     fn subjects(&self) -> String {
@@ -182,14 +147,14 @@ impl Server {
     /// asked for.
     async fn stream(&self, context: &jetstream::Context) -> Result<Option<String>> {
         let wanted = stream::Config {
-            name: self.stream.clone(),
+            name: self.args.nats_stream.clone(),
             subjects: vec![self.subjects()],
             num_replicas: self.replicas,
             max_age: self.max_age.unwrap_or_default(),
             duplicate_window: self.max_age.map_or(KNOWN_FOR, |age| age.min(KNOWN_FOR)),
             ..stream::Config::default()
         };
-        let name = &self.stream;
+        let name = &self.args.nats_stream;
         // Others may make it at the same time: whoever comes second finds it.
         let stream = context.get_or_create_stream(wanted).await;
         let stream = stream.with_context(|| format!("the stream {name}"))?;
@@ -243,7 +208,7 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
                     known = true;
                 }
                 failed => {
-                    let away = || anyhow!("{}: no answer", server.names());
+                    let away = || anyhow!("{}: no answer", server.args.names());
                     saying.failed(
                         &failed.map_or_else(|_| away(), |done| done.err().unwrap_or_else(away)),
                     );
@@ -259,6 +224,9 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
         };
         let Some(last) = records.last().map(|r| r.number) else {
             shared.more.notified().await;
+            if !shared.stop.load(Ordering::Acquire) && !shared.ending.load(Ordering::Acquire) {
+                sleep(GATHER).await;
+            }
             continue;
         };
         match send(&context, records).await {

@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const MAGIC: &[u8] = b"sentby spool 1\n";
 
@@ -25,6 +26,10 @@ const MAX_RECORD: usize = 4 << 20;
 
 /// A spool is in so many files at least, when it is full: one of them makes room at once.
 const FILES: u64 = 8;
+
+/// How often that number is written: what was acknowledged since is sent again after a kill,
+/// under the ids that the server knows.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 /// The file that holds the number of the last record that was acknowledged.
 const ACKNOWLEDGED: &str = "acknowledged";
@@ -72,6 +77,7 @@ pub struct Spool {
     acknowledged: u64,
     /// What was last written to [`ACKNOWLEDGED`].
     saved: u64,
+    saved_at: Instant,
     /// Where reading goes on.
     reading: Option<(u64, BufReader<File>, String)>,
     /// Records dropped to make room.
@@ -99,6 +105,7 @@ impl Spool {
             next: saved + 1,
             acknowledged: saved,
             saved,
+            saved_at: Instant::now(),
             reading: None,
             dropped: 0,
         };
@@ -294,7 +301,7 @@ impl Spool {
                 fs::remove_file(self.path(done.first))?;
             }
         }
-        self.save()
+        if self.saved_at.elapsed() < SAVE_EVERY { Ok(()) } else { self.save() }
     }
 
     /// The last number that is known to have arrived, or was dropped.
@@ -310,7 +317,14 @@ impl Spool {
         fs::write(&new, format!("{}\n", self.acknowledged))?;
         fs::rename(&new, &path)?;
         self.saved = self.acknowledged;
+        self.saved_at = Instant::now();
         Ok(())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = self.save();
     }
 }
 

@@ -1,0 +1,108 @@
+//! Messages of a stream, in a thread with a runtime of its own. When nobody takes them it
+//! waits, and they stay with the server.
+
+use crate::nats::ServerArgs;
+use anyhow::{Context, Result, anyhow};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use async_nats::jetstream::{self, stream::Stream};
+use futures_util::StreamExt;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+/// Messages that may wait to be read.
+const CHANNEL: usize = 1024;
+
+/// How long the servers may take to answer at first.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is asked for.
+pub struct Wanted {
+    /// Where.
+    pub server: ServerArgs,
+    /// Which subjects.
+    pub subjects: Vec<String>,
+    /// From when on: nanoseconds since the Unix epoch; `None` is from now on.
+    pub since: Option<i64>,
+    /// Whether to go on when all that is there was delivered.
+    pub follow: bool,
+}
+
+/// The messages, once the servers have promised them; the last may be why there are no more.
+pub fn start(wanted: Wanted) -> Result<Receiver<Result<Vec<u8>>>> {
+    let options = wanted.server.options("sentby watch")?;
+    let addresses = wanted.server.addresses()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (to, from) = mpsc::sync_channel(CHANNEL);
+    let (opened, when_opened) = mpsc::channel();
+    let thread = thread::Builder::new().name("sentby-fetch".to_owned());
+    let fetch = async move {
+        let opening = async {
+            let client = async_nats::connect_with_options(addresses, options).await?;
+            messages(jetstream::new(client), &wanted).await
+        };
+        let names = wanted.server.names();
+        let done = match timeout(PATIENCE, opening).await {
+            Ok(done) => done.with_context(|| format!("watching {names}")),
+            Err(_) => Err(anyhow!("watching {names}: no answer")),
+        };
+        match done {
+            Err(e) => drop(opened.send(Err(e))),
+            Ok((messages, there)) => {
+                let _ = opened.send(Ok(()));
+                if let Err(e) = forward(messages, there, wanted.follow, &to).await {
+                    let _ = to.send(Err(e.context(format!("watching {names}"))));
+                }
+            }
+        }
+    };
+    thread.spawn(move || {
+        crate::privileges::drop_unneeded();
+        runtime.block_on(fetch);
+    })?;
+    when_opened.recv().context("the fetching thread ended early")??;
+    Ok(from)
+}
+
+type Messages = jetstream::consumer::pull::Ordered;
+
+/// The messages that are wanted, and how many of them are there already.
+async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messages, u64)> {
+    let name = &wanted.server.nats_stream;
+    let stream: Stream =
+        context.get_stream(name).await.with_context(|| format!("the stream {name}"))?;
+    let deliver_policy = match wanted.since {
+        None => DeliverPolicy::New,
+        Some(since) => DeliverPolicy::ByStartTime {
+            start_time: OffsetDateTime::from_unix_timestamp_nanos(since.into())?,
+        },
+    };
+    let filter_subjects = wanted.subjects.clone();
+    let config = OrderedConfig { deliver_policy, filter_subjects, ..OrderedConfig::default() };
+    let consumer = stream.create_consumer(config).await?;
+    let there = consumer.cached_info().num_pending;
+    Ok((consumer.messages().await?, there))
+}
+
+/// Hands messages on; ends when nobody takes them, or when all was delivered and no more is
+/// wanted.
+async fn forward(
+    mut messages: Messages,
+    there: u64,
+    follow: bool,
+    to: &SyncSender<Result<Vec<u8>>>,
+) -> Result<()> {
+    if !follow && there == 0 {
+        return Ok(());
+    }
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let pending = message.info().map_err(|e| anyhow!(e))?.pending;
+        if to.send(Ok(message.payload.to_vec())).is_err() || (!follow && pending == 0) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The source behind `watch`: messages in, items out.
+
+use super::decode::Decoder;
+use super::fetch::{self, Wanted};
+use crate::capture::{Counts, Opened, Source};
+use crate::event::{Batch, Item};
+use crate::ledger::HookCount;
+use anyhow::Result;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// What stands for a hook.
+const HOOK: &str = "nats";
+
+/// Most items of a batch.
+const BATCH: usize = 1024;
+
+/// Where messages are lost that no event can be made of.
+const NO_EVENT: &str = "no-event";
+
+struct Watching {
+    from: Receiver<Result<Vec<u8>>>,
+    decoder: Decoder,
+    /// Nothing that was sent before this is wanted: nanoseconds since the Unix epoch.
+    since: u64,
+    seen: u64,
+    early: u64,
+    wrong: u64,
+    ended: bool,
+    failed: Option<anyhow::Error>,
+}
+
+/// Asks the servers, and begins to listen.
+pub fn open(wanted: Wanted, since: Option<u64>) -> Result<Opened> {
+    let source = Watching {
+        from: fetch::start(wanted)?,
+        decoder: Decoder::new(),
+        since: since.unwrap_or_default(),
+        seen: 0,
+        early: 0,
+        wrong: 0,
+        ended: false,
+        failed: None,
+    };
+    Ok(Opened { source: Box::new(source), hooks: vec![(HOOK, Vec::new())], notes: Vec::new() })
+}
+
+impl Watching {
+    fn take(&mut self, message: &[u8], batch: &mut Batch) {
+        self.seen += 1;
+        let before = batch.items.len();
+        if self.decoder.push(message, batch).is_none() {
+            self.wrong += 1;
+            batch.items.truncate(before);
+        } else if let Some(Item::Capture(capture)) = batch.items.last()
+            && capture.time < self.since
+        {
+            // It arrived later; what is known about its sender stays.
+            self.early += 1;
+            batch.items.pop();
+        }
+    }
+}
+
+impl Source for Watching {
+    fn next(&mut self, batch: &mut Batch, wait: Duration) -> Result<()> {
+        let mut wait = wait;
+        while !self.ended && batch.items.len() < BATCH {
+            match self.from.recv_timeout(wait) {
+                Ok(Ok(message)) => self.take(&message, batch),
+                Ok(Err(e)) => self.failed = Some(e),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => self.ended = true,
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self) {}
+
+    fn counts(&mut self) -> Counts {
+        let mut counts = Counts::default();
+        counts.hooks.push(HookCount {
+            hook: HOOK,
+            seen: self.seen,
+            filtered: self.early,
+            missed: None,
+            cost: None,
+        });
+        if self.wrong > 0 {
+            counts.lost.insert(NO_EVENT, self.wrong);
+        }
+        counts.failed = self.failed.take();
+        counts
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
+    }
+}
