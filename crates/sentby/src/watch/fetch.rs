@@ -52,7 +52,9 @@ pub fn start(wanted: Wanted) -> Result<Receiver<Result<Vec<u8>>>> {
             Err(e) => drop(opened.send(Err(e))),
             Ok((messages, there)) => {
                 let _ = opened.send(Ok(()));
-                if let Err(e) = forward(messages, there, wanted.follow, &to).await {
+                if let Err(e) =
+                    forward(messages, there, (wanted.follow, &wanted.subjects), &to).await
+                {
                     let _ = to.send(Err(e.context(format!("watching {names}"))));
                 }
             }
@@ -79,8 +81,12 @@ async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messa
             start_time: OffsetDateTime::from_unix_timestamp_nanos(since.into())?,
         },
     };
-    let filter_subjects = wanted.subjects.clone();
-    let config = OrderedConfig { deliver_policy, filter_subjects, ..OrderedConfig::default() };
+    // Servers before 2.10 know one subject, and pass over several without a word.
+    let mut config = OrderedConfig { deliver_policy, ..OrderedConfig::default() };
+    match wanted.subjects.as_slice() {
+        [only] => config.filter_subject = only.clone(),
+        several => config.filter_subjects = several.to_vec(),
+    }
     let consumer = stream.create_consumer(config).await?;
     let there = consumer.cached_info().num_pending;
     Ok((consumer.messages().await?, there))
@@ -91,7 +97,7 @@ async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messa
 async fn forward(
     mut messages: Messages,
     there: u64,
-    follow: bool,
+    (follow, subjects): (bool, &[String]),
     to: &SyncSender<Result<Vec<u8>>>,
 ) -> Result<()> {
     if !follow && there == 0 {
@@ -100,9 +106,43 @@ async fn forward(
     while let Some(message) = messages.next().await {
         let message = message?;
         let pending = message.info().map_err(|e| anyhow!(e))?.pending;
-        if to.send(Ok(message.payload.to_vec())).is_err() || (!follow && pending == 0) {
+        let wanted = subjects.iter().any(|subject| is_of(&message.subject, subject));
+        let gone = wanted && to.send(Ok(message.payload.to_vec())).is_err();
+        if gone || (!follow && pending == 0) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Whether a subject is one of those that another stands for, by `*` and `>`.
+fn is_of(subject: &str, wanted: &str) -> bool {
+    let (mut words, mut wanted) = (subject.split('.'), wanted.split('.'));
+    loop {
+        match (words.next(), wanted.next()) {
+            (None, None) => return true,
+            (Some(_), Some(">")) => return true,
+            (Some(word), Some(want)) if want == "*" || want == word => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_compared_word_by_word() {
+        for (wanted, is) in [
+            ("sentby.one.dns", true),
+            ("sentby.*.dns", true),
+            ("sentby.>", true),
+            ("sentby.one", false),
+            ("sentby.one.dns.>", false),
+            ("sentby.two.*", false),
+        ] {
+            assert_eq!(is_of("sentby.one.dns", wanted), is, "{wanted}");
+        }
+    }
 }
