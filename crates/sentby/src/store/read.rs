@@ -15,7 +15,7 @@ use crate::event::{
 use crate::ledger::HookCount;
 use anyhow::{Context, Result};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Statement};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -208,36 +208,40 @@ fn blank(evidence: Evidence) -> Capture {
 /// Senders by number, read when they are asked for.
 pub struct Senders<'c> {
     connection: &'c Connection,
+    statement: Option<Statement<'c>>,
     kept: Lru<i64, Arc<Sender>>,
 }
 
 impl<'c> Senders<'c> {
     /// Those of a recording.
     pub fn new(connection: &'c Connection) -> Self {
-        Senders { connection, kept: Lru::new(MAX_KEPT) }
+        Senders { connection, statement: None, kept: Lru::new(MAX_KEPT) }
     }
 
     /// One of them.
     pub fn get(&mut self, id: i64) -> rusqlite::Result<Arc<Sender>> {
-        cached(&mut self.kept, id, || sender(self.connection, id))
+        let Senders { connection, statement, kept } = self;
+        cached(kept, id, || sender(prepared(connection, statement, SENDER)?, id))
     }
 }
 
 /// Destinations by number, read when they are asked for.
 pub struct Destinations<'c> {
     connection: &'c Connection,
+    statement: Option<Statement<'c>>,
     kept: Lru<i64, Arc<Destination>>,
 }
 
 impl<'c> Destinations<'c> {
     /// Those of a recording.
     pub fn new(connection: &'c Connection) -> Self {
-        Destinations { connection, kept: Lru::new(MAX_KEPT) }
+        Destinations { connection, statement: None, kept: Lru::new(MAX_KEPT) }
     }
 
     /// One of them.
     pub fn get(&mut self, id: i64) -> rusqlite::Result<Arc<Destination>> {
-        cached(&mut self.kept, id, || destination(self.connection, id))
+        let Destinations { connection, statement, kept } = self;
+        cached(kept, id, || destination(prepared(connection, statement, DESTINATION)?, id))
     }
 }
 
@@ -254,14 +258,27 @@ fn cached<T>(
     Ok(value)
 }
 
-fn sender(connection: &Connection, id: i64) -> rusqlite::Result<Sender> {
-    let mut statement = connection.prepare("SELECT facts FROM processes WHERE id = ?1")?;
+/// One of them, by number.
+const SENDER: &str = "SELECT facts FROM processes WHERE id = ?1";
+const DESTINATION: &str = "SELECT address, port, name, name_from FROM destinations WHERE id = ?1";
+
+/// A statement that is asked for many of them.
+fn prepared<'s, 'c>(
+    connection: &'c Connection,
+    statement: &'s mut Option<Statement<'c>>,
+    sql: &str,
+) -> rusqlite::Result<&'s mut Statement<'c>> {
+    Ok(match statement {
+        Some(statement) => statement,
+        None => statement.insert(connection.prepare(sql)?),
+    })
+}
+
+fn sender(statement: &mut Statement<'_>, id: i64) -> rusqlite::Result<Sender> {
     statement.query_row([id], |row| Ok(Sender::of(bytes(row.get_ref(0)?))))
 }
 
-fn destination(connection: &Connection, id: i64) -> rusqlite::Result<Destination> {
-    let mut statement = connection
-        .prepare("SELECT address, port, name, name_from FROM destinations WHERE id = ?1")?;
+fn destination(statement: &mut Statement<'_>, id: i64) -> rusqlite::Result<Destination> {
     statement.query_row([id], |row| {
         let name = row.get_ref(2)?;
         let from: Option<String> = row.get(3)?;
@@ -421,12 +438,16 @@ impl Known {
         let sender = match row.get::<_, Option<i64>>(2)? {
             Some(process) if evidence.names_a_process() => Some((
                 process,
-                cached(&mut self.senders, process, || self::sender(connection, process))?,
+                cached(&mut self.senders, process, || {
+                    self::sender(&mut connection.prepare(SENDER)?, process)
+                })?,
             )),
             _ => None,
         };
         let to: i64 = row.get(3)?;
-        let to = cached(&mut self.destinations, to, || destination(connection, to))?;
+        let to = cached(&mut self.destinations, to, || {
+            destination(&mut connection.prepare(DESTINATION)?, to)
+        })?;
         let src = address(&self.word(connection, row.get(5)?)?);
         let iface = row.get::<_, Option<i64>>(11)?;
         let iface = iface.map(|id| self.word(connection, id)).transpose()?;

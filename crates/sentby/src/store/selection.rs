@@ -26,6 +26,8 @@ pub struct Selection {
     pub nobody: bool,
     /// Destinations; `None`: all.
     pub destinations: Option<HashSet<i64>>,
+    /// Whether a part of the time is asked for.
+    part: bool,
 }
 
 /// What is asked of a recording.
@@ -42,7 +44,12 @@ pub struct Question {
 impl Selection {
     /// Everything that can matter.
     pub fn new(connection: &Connection, question: &Question) -> Result<Selection> {
-        let mut selection = Selection { nobody: true, ..Selection::default() };
+        let mut selection = Selection {
+            ranges: bounds(connection, question.times)?.into_iter().collect(),
+            nobody: true,
+            part: question.times != (None, None),
+            ..Selection::default()
+        };
         for name in &question.protocols {
             let id = connection
                 .query_row("SELECT id FROM words WHERE word = ?1", [name], |row| row.get(0))
@@ -55,7 +62,6 @@ impl Selection {
         if let Some(filter) = question.filter.of_destinations() {
             selection.select_destinations(connection, &filter)?;
         }
-        selection.ranges = bounds(connection, question.times)?.into_iter().collect();
         selection.narrow(connection)?;
         Ok(selection)
     }
@@ -63,7 +69,8 @@ impl Selection {
     fn select_senders(&mut self, connection: &Connection, filter: &Filter) -> Result<()> {
         let mut senders = Senders::new(connection);
         let mut ids = HashSet::new();
-        let mut statement = connection.prepare("SELECT id FROM processes")?;
+        let named = self.named(connection, ("processes", "process", "senders"))?;
+        let mut statement = connection.prepare(&named)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -80,7 +87,8 @@ impl Selection {
     fn select_destinations(&mut self, connection: &Connection, filter: &Filter) -> Result<()> {
         let mut destinations = Destinations::new(connection);
         let mut ids = HashSet::new();
-        let mut statement = connection.prepare("SELECT id FROM destinations")?;
+        let named = self.named(connection, ("destinations", "destination", "targets"))?;
+        let mut statement = connection.prepare(&named)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -90,6 +98,26 @@ impl Selection {
         }
         self.destinations = Some(ids);
         Ok(())
+    }
+
+    /// Which senders or destinations have to be looked at: those that sums of this time name.
+    /// Days of short processes leave many others behind.
+    fn named(
+        &self,
+        connection: &Connection,
+        (table, column, sums): (&str, &str, &str),
+    ) -> rusqlite::Result<String> {
+        let (Some((from, _)), Some((_, to))) = (self.ranges.first(), self.ranges.last()) else {
+            return Ok(format!("SELECT id FROM {table} WHERE 0"));
+        };
+        if !self.part || !schema::has_sums(connection)? {
+            return Ok(format!("SELECT id FROM {table}"));
+        }
+        let (first, last) = (from.div_euclid(SLICE), to.div_euclid(SLICE));
+        Ok(format!(
+            "SELECT DISTINCT {column} FROM {sums} \
+             WHERE slice BETWEEN {first} AND {last} AND {column} <> 0"
+        ))
     }
 
     /// Leaves out slices of time in which nothing of it was sent.

@@ -25,6 +25,8 @@ pub fn sum(
     question: &Question,
     groups: &mut Groups,
 ) -> Result<Vec<Times>> {
+    // All of it of one moment: a recorder may write, and remove the oldest.
+    let _moment = connection.unchecked_transaction()?;
     let Some((from, to)) = bounds(connection, question.times)? else { return Ok(Vec::new()) };
     let all = vec![question.times];
     let Some(table) = table(question, groups) else { return Ok(all) };
