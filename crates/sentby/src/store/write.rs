@@ -247,11 +247,7 @@ impl Writer {
             let events = events(&waiting);
             let due = ended || since.elapsed() >= patience(events) || events >= COMMIT_EVENTS;
             if events > 0 && due {
-                let lost = self.lost.load(Ordering::Relaxed);
                 self.commit(&waiting, events)?;
-                if self.lost.load(Ordering::Relaxed) == lost {
-                    self.written.fetch_add(events as u64, Ordering::Relaxed);
-                }
                 waiting.clear();
             }
             self.prune(ended)?;
@@ -270,6 +266,7 @@ impl Writer {
                 insert::transaction(&mut self.connection, &mut self.known, waiting, at..end);
             match written {
                 Ok(()) => {
+                    self.written.fetch_add((end - at) as u64, Ordering::Relaxed);
                     at = end;
                     self.share.fitted();
                     continue;

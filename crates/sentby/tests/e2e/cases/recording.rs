@@ -127,11 +127,17 @@ fn full_disk(ctx: &Ctx) -> Result<()> {
     poll(ctx.secs(20), || Ok((count(ctx, &db)? == 5).then_some(())))?.context("not recorded")?;
     let flood = ctx.tool("ping")?.args(["-n", "-q", "-f", "-c", "10000", "-e", "113", B4]);
     flood.in_ns(&pair.a)?.run(ctx.secs(30))?;
-    // Many at once wait a moment before they are written.
+    // Many at once wait a moment before they are written; what still waits when there is
+    // room again is not lost.
+    let mut since = (0, std::time::Instant::now());
     let full = poll(ctx.secs(20), || {
         let left = rustix::fs::statvfs(&small.0)?;
         let full = left.f_bavail * left.f_frsize < 64 << 10;
-        Ok((full && count(ctx, &db)? > 5).then_some(()))
+        let kept = count(ctx, &db)?;
+        if kept != since.0 {
+            since = (kept, std::time::Instant::now());
+        }
+        Ok((full && kept > 5 && since.1.elapsed() > ctx.secs(2)).then_some(()))
     })?;
     let before = count(ctx, &db)?;
     full.with_context(|| format!("there is room, and {before} of 10005 found some"))?;
@@ -152,7 +158,9 @@ fn full_disk(ctx: &Ctx) -> Result<()> {
     found.context("nothing is recorded since there is room again")?;
     let done = recorder.interrupt(ctx.secs(20))?;
     let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&ledger)?)?;
-    let lost = said["lost_by"]["store-full"].as_u64().context("no loss is told")?;
+    let lost = said["lost_by"]["store-full"]
+        .as_u64()
+        .with_context(|| format!("no loss is told: {said}, {before} before"))?;
     ensure!(lost > 0, "{said}");
     ensure!(done.errors().contains("lost at store-full"), "{}", done.errors());
     let kept = count(ctx, &db)?;
