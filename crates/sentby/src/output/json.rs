@@ -1,6 +1,6 @@
 //! NDJSON: one object a line, as docs/events.md describes it.
 //!
-//! Absent keys are left out. Strings carry, as `\uXXXX`, whatever a terminal would
+//! Absent keys are left out. Strings carry, by number (`\u001b`), whatever a terminal would
 //! obey or hide ([`crate::escape`]): a JSON parser reads the same string, and a line
 //! shown raw does no harm.
 

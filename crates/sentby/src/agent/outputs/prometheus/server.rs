@@ -134,7 +134,8 @@ fn serve(mut stream: TcpStream, page: &impl Fn() -> String) -> io::Result<()> {
     // With bytes unread the kernel would send a reset, which may overtake the answer.
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut rest = [0; 512];
-    while matches!(stream.read(&mut rest), Ok(n) if n > 0) {}
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until && matches!(stream.read(&mut rest), Ok(n) if n > 0) {}
     Ok(())
 }
 
@@ -209,6 +210,19 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
         }
         drop(idle);
+    }
+
+    /// Who goes on talking does not keep others out.
+    #[test]
+    fn who_sends_without_an_end_is_let_go() {
+        let server = server();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let until = Instant::now() + 4 * PATIENCE;
+        while stream.write_all(b"more").is_ok() {
+            assert!(Instant::now() < until, "it is listened to for ever");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     #[test]
