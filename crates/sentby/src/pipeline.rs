@@ -65,6 +65,27 @@ enum Go {
     Enough,
 }
 
+impl<'a> Pipeline<'a> {
+    /// One that has seen nothing.
+    pub fn new(
+        asked: Vec<Asked>,
+        filter: Filter,
+        enricher: Enricher,
+        output: Box<dyn Output + 'a>,
+    ) -> Pipeline<'a> {
+        Pipeline {
+            asked,
+            flows: Flows::new(),
+            openings: Openings::new(),
+            enricher,
+            filter,
+            output,
+            ledger: Ledger::default(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 impl Pipeline<'_> {
     /// Runs until a limit is reached or nobody reads any more, then drains the
     /// backend, so that the ledger is complete.

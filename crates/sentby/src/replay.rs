@@ -6,9 +6,6 @@ use crate::capture::replay;
 use crate::cli::ReplayArgs;
 use crate::enrich::Enricher;
 use crate::filter::Filter;
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
 use crate::progress::{Progress, Watched};
@@ -29,15 +26,7 @@ pub fn run(asked: Vec<Asked>, args: &ReplayArgs) -> Result<()> {
     let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
     trace::announce(&args.output.run, &reader)?;
-    let mut pipeline = Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher: Enricher::detached(),
-        filter,
-        output: Box::new(watched.over(output)),
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    };
+    let mut pipeline =
+        Pipeline::new(asked, filter, Enricher::detached(), Box::new(watched.over(output)));
     trace::finish(&args.output.run, &mut pipeline, &reader, &stop)
 }

@@ -6,11 +6,9 @@ use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
 use crate::cli::{CaptureArgs, Color, OutputArgs, RunArgs, TraceArgs};
 use crate::enrich::Enricher;
 use crate::filter::{Filter, UsageError};
-use crate::flows::Flows;
 use crate::host::Host;
 use crate::launch::Waiting;
 use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::output::{self, OUTPUTS};
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
@@ -68,16 +66,7 @@ pub fn run_into(
     if let Some(command) = command {
         command.start(stop.clone())?;
     }
-    let mut pipeline = Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher: Enricher::new(),
-        filter,
-        output,
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    };
+    let mut pipeline = Pipeline::new(asked, filter, Enricher::new(), output);
     finish(&args.output.run, &mut pipeline, &reader, &stop)
 }
 

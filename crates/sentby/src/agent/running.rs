@@ -7,9 +7,6 @@ use crate::capture::reader::Reader;
 use crate::capture::{BACKENDS, replay};
 use crate::enrich::Enricher;
 use crate::filter::{Filter, Window};
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
 use crate::{privileges, trace};
@@ -157,16 +154,12 @@ fn run(fan: &mut Fan, from: &Receiver<Segment>, stop: &AtomicBool) -> Ended {
     while let Ok(segment) = from.recv() {
         let Segment { asked, filter, reader, live, count, duration, until, stop: own } = segment;
         let deadline = duration.map(|d| Instant::now() + d);
-        let mut pipeline = Pipeline {
+        let mut pipeline = Pipeline::new(
             asked,
-            flows: Flows::new(),
-            openings: Openings::new(),
-            enricher: if live { Enricher::new() } else { Enricher::detached() },
             filter,
-            output: Box::new(&mut *fan),
-            ledger: Ledger::default(),
-            notes: Vec::new(),
-        };
+            if live { Enricher::new() } else { Enricher::detached() },
+            Box::new(&mut *fan),
+        );
         let done = pipeline.run(&reader, &Limits { count, deadline, stop: &own });
         let ledger = std::mem::take(&mut pipeline.ledger);
         ended.notes = std::mem::take(&mut pipeline.notes);

@@ -20,9 +20,6 @@ use crate::capture::replay;
 use crate::enrich::Enricher;
 use crate::escape;
 use crate::filter::{Filter, UsageError};
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
 use crate::progress::{Progress, Watched};
@@ -46,16 +43,12 @@ pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
     privileges::drop_unneeded();
     let mut aggregate = Aggregate::new(protocols);
     let (done, ledger, notes) = {
-        let mut pipeline = Pipeline {
+        let mut pipeline = Pipeline::new(
             asked,
-            flows: Flows::new(),
-            openings: Openings::new(),
-            enricher: Enricher::detached(),
             filter,
-            output: Box::new(watched.over(Box::new(&mut aggregate))),
-            ledger: Ledger::default(),
-            notes: Vec::new(),
-        };
+            Enricher::detached(),
+            Box::new(watched.over(Box::new(&mut aggregate))),
+        );
         let done = pipeline.run(&reader, &Limits { count: None, deadline: None, stop: &stop });
         (done, std::mem::take(&mut pipeline.ledger), std::mem::take(&mut pipeline.notes))
     };

@@ -8,9 +8,6 @@ use crate::capture::reader::Reader;
 use crate::capture::replay;
 use crate::enrich::Enricher;
 use crate::filter::{Filter, UsageError};
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::output::Output;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
@@ -68,15 +65,6 @@ fn import(
     let output = open()?;
     privileges::drop_unneeded();
     trace::announce(&args.trace.output.run, &reader)?;
-    let mut pipeline = Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher: Enricher::detached(),
-        filter,
-        output,
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    };
+    let mut pipeline = Pipeline::new(asked, filter, Enricher::detached(), output);
     trace::finish(&args.trace.output.run, &mut pipeline, &reader, &stop)
 }

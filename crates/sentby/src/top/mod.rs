@@ -26,9 +26,6 @@ use crate::cli::{OutputArgs, TopArgs};
 use crate::enrich::Enricher;
 use crate::event::Event;
 use crate::filter::{Filter, UsageError};
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::output::json::write_whole;
 use crate::output::{self, Output};
 use crate::pipeline::Pipeline;
@@ -168,16 +165,7 @@ fn open(
             (filter, Enricher::detached(), reader)
         }
     };
-    let pipeline = Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher,
-        filter,
-        output,
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    };
+    let pipeline = Pipeline::new(asked, filter, enricher, output);
     Ok((pipeline, reader))
 }
 

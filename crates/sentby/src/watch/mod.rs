@@ -10,10 +10,7 @@ use crate::capture::reader::Reader;
 use crate::cli::OutputArgs;
 use crate::enrich::Enricher;
 use crate::filter::{Filter, FilterArgs, UsageError};
-use crate::flows::Flows;
-use crate::ledger::Ledger;
 use crate::nats::{SUBJECTS, ServerArgs, token};
-use crate::openings::Openings;
 use crate::pipeline::Pipeline;
 use crate::store::query::when;
 use crate::{privileges, trace};
@@ -82,16 +79,7 @@ pub fn run(asked: Vec<Asked>, args: &WatchArgs) -> Result<()> {
     let reader = Reader::spawn(open, privileges::drop_unneeded)?;
     privileges::drop_unneeded();
     trace::announce(&args.output.run, &reader)?;
-    let mut pipeline = Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher: Enricher::detached(),
-        filter,
-        output,
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    };
+    let mut pipeline = Pipeline::new(asked, filter, Enricher::detached(), output);
     trace::finish(&args.output.run, &mut pipeline, &reader, &stop)
 }
 

@@ -18,9 +18,6 @@ use crate::capture::reader::Reader;
 use crate::enrich::Enricher;
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::flows::Flows;
-use crate::ledger::Ledger;
-use crate::openings::Openings;
 use crate::output::Output;
 use crate::pipeline::{Limits, Pipeline};
 use crate::progress::{Progress, Watched};
@@ -82,7 +79,7 @@ fn shown(
     let (reader, watched) = open(args, question, Order::OldestFirst, args.output.write.is_none())?;
     trace::announce(&args.output.run, &reader)?;
     let output = Box::new(watched.over(output));
-    let mut pipeline = pipeline(asked, question.filter.clone(), output);
+    let mut pipeline = Pipeline::new(asked, question.filter.clone(), Enricher::detached(), output);
     trace::finish(&args.output.run, &mut pipeline, &reader, stop)
 }
 
@@ -97,7 +94,8 @@ fn newest(
     let (reader, watched) = open(args, question, Order::NewestFirst, true)?;
     let first = AtomicI64::new(i64::MAX);
     let output = Box::new(watched.over(Box::new(Place(&first))));
-    let mut pipeline = pipeline(asked.to_vec(), question.filter.clone(), output);
+    let mut pipeline =
+        Pipeline::new(asked.to_vec(), question.filter.clone(), Enricher::detached(), output);
     pipeline.run(&reader, &Limits { count: Some(limit), deadline: None, stop })?;
     let all = pipeline.ledger.shown < limit;
     Ok((!all).then(|| first.load(Ordering::Relaxed)))
@@ -134,7 +132,8 @@ fn sum(asked: Vec<Asked>, args: &QueryArgs, mut question: Question) -> Result<()
         question.times = times;
         let (reader, watched) = open(args, &question, Order::OldestFirst, false)?;
         let output = Box::new(watched.over(Box::new(&mut groups)));
-        let mut pipeline = pipeline(asked.clone(), question.filter.clone(), output);
+        let mut pipeline =
+            Pipeline::new(asked.clone(), question.filter.clone(), Enricher::detached(), output);
         pipeline.run(&reader, &Limits { count: None, deadline: None, stop: &stop })?;
     }
     groups.print(args.output.json, &stop)
@@ -168,17 +167,4 @@ pub fn reader(
     };
     let reader = Reader::spawn(start, privileges::drop_unneeded)?;
     Ok((reader, Watched::new(progress, done, of)))
-}
-
-fn pipeline<'a>(asked: Vec<Asked>, filter: Filter, output: Box<dyn Output + 'a>) -> Pipeline<'a> {
-    Pipeline {
-        asked,
-        flows: Flows::new(),
-        openings: Openings::new(),
-        enricher: Enricher::detached(),
-        filter,
-        output,
-        ledger: Ledger::default(),
-        notes: Vec::new(),
-    }
 }
