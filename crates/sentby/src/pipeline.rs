@@ -73,16 +73,9 @@ impl<'a> Pipeline<'a> {
         enricher: Enricher,
         output: Box<dyn Output + 'a>,
     ) -> Pipeline<'a> {
-        Pipeline {
-            asked,
-            flows: Flows::new(),
-            openings: Openings::new(),
-            enricher,
-            filter,
-            output,
-            ledger: Ledger::default(),
-            notes: Vec::new(),
-        }
+        let (flows, openings) = (Flows::new(), Openings::new());
+        let (ledger, notes) = (Ledger::default(), Vec::new());
+        Pipeline { asked, flows, openings, enricher, filter, output, ledger, notes }
     }
 }
 

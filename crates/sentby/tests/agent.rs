@@ -1,97 +1,16 @@
 //! The agent through the program, without privileges: capture files go in, and what its outputs
 //! have is what `replay` shows of them. Live it is tested end to end (tests/e2e).
 
+#[allow(dead_code, reason = "each test uses a part")]
+mod support;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn capture() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/backwards.pcap");
-    path.to_str().expect("a path").to_owned()
-}
-
-/// A folder that goes away with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("sentby-agent-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Scratch(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path").to_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        fs::write(self.0.join(name), text).expect("written");
-        self.path(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sentby"));
-    // Whatever this machine is set to.
-    command.args(arguments).env("SENTBY_CONFIG", "/dev/null").stdin(Stdio::null());
-    command
-}
-
-fn sentby(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("sentby runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// What is printed by a run that must go well.
-fn said(arguments: &[&str]) -> String {
-    let output = sentby(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The one line of a run that must not.
-fn refused(arguments: &[&str], code: i32) -> String {
-    let output = sentby(arguments);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    stderr
-}
-
-fn sorted(lines: &str) -> Vec<String> {
-    let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
-
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}");
-        sleep(Duration::from_millis(10));
-    }
-}
+use std::process::{Child, Command, Stdio};
+use support::{PATIENCE, Scratch, capture, command, refused, said, sentby, sorted, text, until};
 
 /// A running agent, killed with the value.
 struct Agent {
@@ -147,7 +66,7 @@ impl Endless {
 
     /// Sends all of the capture but its last bytes.
     fn send(&mut self) {
-        let bytes = fs::read(capture()).expect("a capture");
+        let bytes = fs::read(capture("backwards.pcap")).expect("a capture");
         let file = fs::OpenOptions::new().write(true).open(&self.path);
         let file = self.open.insert(file.expect("the fifo"));
         file.write_all(&bytes).expect("sent");
@@ -206,9 +125,9 @@ fn of_dashboard() -> Vec<String> {
 fn every_output_has_what_replay_shows() {
     let scratch = Scratch::new("outputs");
     let (json, record) = (scratch.path("events.json"), scratch.path("events.db"));
-    let want = sorted(&said(&["replay", &capture(), "-q", "--json"]));
+    let want = sorted(&said(&["replay", &capture("backwards.pcap"), "-q", "--json"]));
     assert!(want.len() > 1);
-    let file = capture();
+    let file = capture("backwards.pcap");
     let run = ["agent", "--from", &file, "--json", &json, "--record", &record];
     let stderr = text(&sentby(&run).stderr);
     let n = want.len();
@@ -242,7 +161,7 @@ fn settings_come_from_the_file_the_environment_and_the_command_line() {
     let scratch = Scratch::new("settings");
     let (of_file, of_env) = (scratch.path("file.json"), scratch.path("env.json"));
     let config = scratch.write("agent.toml", &format!("json = {of_file:?}\nquiet = true\n"));
-    let file = capture();
+    let file = capture("backwards.pcap");
     let run = ["agent", "--config", &config, "--from", &file];
     assert!(command(&run).status().expect("sentby runs").success());
     assert!(command(&run).env("SENTBY_JSON", &of_env).status().expect("sentby runs").success());
@@ -256,7 +175,7 @@ fn settings_come_from_the_file_the_environment_and_the_command_line() {
 #[test]
 fn wrong_settings_are_one_line() {
     let scratch = Scratch::new("wrong");
-    let file = capture();
+    let file = capture("backwards.pcap");
     let none = refused(&["agent", "--config", "/dev/null", "--from", &file], 2);
     let want = "the agent has no output: give one of --record, --json, --nats, --prometheus";
     assert!(none.contains(want), "{none}");
@@ -365,7 +284,7 @@ fn a_real_prometheus_scrapes_it_and_answers_the_dashboard() {
     agent.args(["--prometheus", &port.to_string()]);
     let agent = Agent::start(&scratch, agent);
     endless.send();
-    let want = said(&["replay", &capture(), "-q", "--json"]).lines().count();
+    let want = said(&["replay", &capture("backwards.pcap"), "-q", "--json"]).lines().count();
     let sum = |answer: &str| {
         let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
         answer["data"]["result"][0]["value"][1].as_str()?.parse::<usize>().ok()

@@ -2,45 +2,19 @@
 //! server does meanwhile. The server is `nats-server`, or what NATS_SERVER names; without one
 //! the tests say so and do nothing.
 
+#[allow(dead_code, reason = "each test uses a part")]
+mod support;
+
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn capture() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/backwards.pcap");
-    path.to_str().expect("a path").to_owned()
-}
-
-/// A folder that goes away with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("sentby-nats-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Scratch(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path").to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use std::time::Duration;
+use support::{Scratch, capture, command, until};
 
 /// A server that is killed with the value, and can be started again where it was.
 struct Server {
@@ -138,17 +112,6 @@ impl Drop for Server {
     }
 }
 
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
 fn decoded(base64: &Value) -> String {
     let digit = |c: u8| match c {
         b'A'..=b'Z' => c - b'A',
@@ -167,19 +130,15 @@ fn decoded(base64: &Value) -> String {
     String::from_utf8(bytes).expect("UTF-8")
 }
 
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sentby"));
-    command.args(arguments).env("SENTBY_CONFIG", "/dev/null").stdin(Stdio::null());
-    command
-}
-
 fn stderr(output: &Output) -> String {
     assert!(output.status.success(), "{}: {output:?}", output.status);
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
 fn replayed() -> Vec<String> {
-    let output = command(&["replay", &capture(), "-q", "--json"]).output().expect("sentby runs");
+    let output = command(&["replay", &capture("backwards.pcap"), "-q", "--json"])
+        .output()
+        .expect("sentby runs");
     String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect()
 }
 
@@ -187,7 +146,7 @@ fn replayed() -> Vec<String> {
 fn each_event_is_a_message_with_its_host_its_subject_and_an_id() {
     let scratch = Scratch::new("arrive");
     let Some(server) = Server::new(&scratch) else { return };
-    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let (file, url, spool) = (capture("backwards.pcap"), server.url(), scratch.path("spool"));
     let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", "a.b"];
     let said = stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("sentby runs"));
     let want = replayed();
@@ -215,7 +174,7 @@ fn what_a_server_misses_waits_on_the_disk_and_arrives_once() {
     let scratch = Scratch::new("away");
     let Some(mut server) = Server::new(&scratch) else { return };
     server.kill();
-    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let (file, url, spool) = (capture("backwards.pcap"), server.url(), scratch.path("spool"));
     let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
     let n = replayed().len() as u64;
     let said = stderr(&command(&run).args(["--nats-linger", "300ms"]).output().expect("runs"));
@@ -260,7 +219,7 @@ fn an_agent_that_is_killed_leaves_its_events_for_the_next() {
     let scratch = Scratch::new("agent");
     let Some(mut server) = Server::new(&scratch) else { return };
     server.kill();
-    let (file, url, spool) = (capture(), server.url(), scratch.path("spool"));
+    let (file, url, spool) = (capture("backwards.pcap"), server.url(), scratch.path("spool"));
     let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
     let mut agent = command(&run);
     let mut agent = agent.args(["--nats-linger", "60s"]).spawn().expect("sentby runs");
@@ -287,7 +246,7 @@ fn an_agent_that_is_killed_leaves_its_events_for_the_next() {
 #[test]
 fn wrong_settings_are_one_line() {
     let scratch = Scratch::new("wrong");
-    let (file, spool) = (capture(), scratch.path("spool"));
+    let (file, spool) = (capture("backwards.pcap"), scratch.path("spool"));
     let with = |more: &[&str], code: i32| {
         let run = ["agent", "-q", "--from", &file, "--spool", &spool, "--nats"];
         let output = command(&run).args(more).output().expect("sentby runs");
@@ -363,7 +322,7 @@ fn stdout(output: &Output) -> String {
 fn a_watcher_gets_what_comes() {
     let scratch = Scratch::new("live");
     let Some(server) = Server::new(&scratch) else { return };
-    let (file, url) = (capture(), server.url());
+    let (file, url) = (capture("backwards.pcap"), server.url());
     let publish = |spool: &str| {
         let spool = scratch.path(spool);
         let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
@@ -429,7 +388,7 @@ fn a_server_with_tls_is_believed_if_its_certificate_is() {
     let tls = ["--tls", "--tlscert", &cert, "--tlskey", &key].map(str::to_owned);
     let Some(server) = Server::with(&scratch, &tls) else { return };
     let url = format!("tls://127.0.0.1:{}", server.port);
-    let (file, spool) = (capture(), scratch.path("spool"));
+    let (file, spool) = (capture("backwards.pcap"), scratch.path("spool"));
     let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
     let n = replayed().len();
     let said = stderr(&command(&run).args(["--nats-linger", "2s"]).output().expect("runs"));

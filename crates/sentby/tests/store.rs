@@ -1,81 +1,16 @@
 //! Recordings through the program: capture files go in, and what comes out is what replay
 //! shows of the files themselves.
 
+#[allow(dead_code, reason = "each test uses a part")]
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn captures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
-}
-
-fn capture(name: &str) -> String {
-    captures().join(name).to_str().expect("a path").to_owned()
-}
-
-/// A folder that goes away with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("sentby-store-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Scratch(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path").to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn sentby(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sentby"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("sentby runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// What is printed by a run that must go well.
-fn said(arguments: &[&str]) -> String {
-    let output = sentby(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The one line of a run that must not.
-fn refused(arguments: &[&str], code: i32) -> String {
-    let output = sentby(arguments);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?} prints");
-    stderr
-}
-
-fn sorted(lines: &str) -> Vec<String> {
-    let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
+use support::{PATIENCE, Scratch, capture, captures, refused, said, sentby, sorted, text};
 
 /// A capture file of echo requests, one every `step` nanoseconds from 2026-11-22 on.
 fn pings(path: &str, count: u32, step: u64) {
