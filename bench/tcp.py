@@ -8,7 +8,6 @@ import subprocess
 import time
 
 PORT = 8099
-SECONDS = 2  # of one round of requests
 CONNECTIONS = 64
 
 NGINX = f"""
@@ -70,7 +69,7 @@ class Tcp:
         """Requests, requests/s, CPU ns of a request without the tracer, of the tracer."""
         before = children_ns(server), process_ns(tracer_pid)
         wrk = subprocess.Popen(
-            ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{PORT}{path}"],
+            ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{self.args.seconds}", f"http://127.0.0.1:{PORT}{path}"],
             stdout=subprocess.PIPE, text=True, preexec_fn=self.die_with_parent)
         said = wrk.stdout.read()
         _, _, used = os.wait4(wrk.pid, 0)
@@ -150,7 +149,7 @@ class Tcp:
                 f"{lost}" if shown else "–"])
         self.table(["", "requests/s", "to nothing", "by CPU time", "tracer's ns/request",
                     "events/request", "lost"], rows)
-        print(f"{len(reference)} rounds of {SECONDS} s, {CONNECTIONS} connections; by CPU time: "
+        print(f"{len(reference)} rounds of {self.args.seconds} s, {CONNECTIONS} connections; by CPU time: "
               "that of client and server for a request, to that of all three with a tracer, "
               "which others on the machine disturb less; events of requests in flight count too")
 

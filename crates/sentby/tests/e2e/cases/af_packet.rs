@@ -16,6 +16,8 @@ pub const CASES: &[Case] = &[
     case("looked_up_candidates", candidates, &["ping"]),
     case("looked_up_by_its_own_id", by_its_own_id, &["ping"]),
     case("looked_up_last", last, &["ping"]),
+    case("looked_up_over_vlan", over_vlan, &["ping"]),
+    case("looked_up_what_is_asked_for", what_is_asked_for, &["ping"]),
     case("looked_up_gone", gone, &["ping"]),
     case("looked_up_shared_port", shared_port, &["python3"]),
     case("looked_up_inherited", inherited, &["python3"]),
@@ -190,6 +192,36 @@ ctypes.CDLL(None).syscall({exit}, 0)
     ensure!(events.len() == 4, "{} events", events.len());
     for event in events {
         ensure!((event.evidence.as_str(), event.pid) == ("procfs", Some(done.pid)), "{event:?}");
+    }
+    Ok(())
+}
+
+/// Two devices, of which the lower sees a tag: one packet, and its sender.
+fn over_vlan(ctx: &Ctx) -> Result<()> {
+    super::paths::stacked(ctx, super::paths::Upper::Vlan)
+}
+
+/// What an expression asks for is compared by the socket's filter: the rest is not even seen.
+fn what_is_asked_for(ctx: &Ctx) -> Result<()> {
+    let pair = Pair::new(ctx)?;
+    // The loopback answers, and what it answers leaves this machine as well.
+    for (expression, seen) in [
+        (format!("dst host {B4}"), 4..5),
+        ("dst host 127.0.0.9".to_owned(), 3..4),
+        ("host 127.0.0.9".to_owned(), 6..7),
+        ("src net 127.0.0.8/30 or dst net 127.0.0.8/30".to_owned(), 6..7),
+        // Nothing that the socket's filter could tell by itself.
+        (format!("dst host {B4} or tcp"), 10..1000),
+    ] {
+        let tracer = ctx.tracing("icmp").args([&expression]).start()?;
+        for (address, n) in [(B4, "4"), ("127.0.0.9", "3")] {
+            let args = ["-n", "-q", "-c", n, "-i", "0.05", address];
+            pair.a.run(ctx.tool("ping")?.args(args), ctx.secs(20))?;
+        }
+        let trace = tracer.stop()?;
+        let hooks = &trace.ledger.hooks;
+        let got: u64 = hooks.iter().filter_map(|hook| hook["seen"].as_u64()).sum();
+        ensure!(seen.contains(&got), "{expression}: {hooks:?}");
     }
     Ok(())
 }

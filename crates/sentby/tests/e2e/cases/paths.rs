@@ -73,14 +73,14 @@ fn of_echo(events: Vec<&Event>) -> Vec<&Event> {
     events.into_iter().filter(|e| e.icmp.kind.starts_with("echo")).collect()
 }
 
-enum Upper {
+pub enum Upper {
     Vlan,
     Bridge,
     Macvlan,
 }
 
 /// The sender's address is on a device on top of another: two devices, one packet.
-fn stacked(ctx: &Ctx, upper: Upper) -> Result<()> {
+pub fn stacked(ctx: &Ctx, upper: Upper) -> Result<()> {
     let pair = Pair::new(ctx)?;
     let vlan = "link add link a0 name up0 type vlan id 42";
     match upper {
