@@ -88,6 +88,11 @@ pub fn token(name: &str) -> String {
     if token.is_empty() { "_".to_owned() } else { token }
 }
 
+/// Where a machine publishes events of a protocol.
+pub fn subject(host: &str, protocol: &str) -> String {
+    format!("{SUBJECTS}.{}.{protocol}", token(host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

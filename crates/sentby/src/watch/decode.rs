@@ -1,5 +1,6 @@
-//! An event out of the object that an agent has published. Whoever may publish is believed
-//! about what it says of its host, and about nothing else: the object is hostile.
+//! An event out of the object that an agent has published. The object is hostile, and is
+//! believed about one host alone: that of the subject, which is what the servers let its
+//! sender publish at.
 
 use crate::capture::replay::HOOK;
 use crate::capture::replay::recorded::{self, Object};
@@ -9,6 +10,7 @@ use crate::event::{
     Batch, Capture, Ends, Evidence, Iface, Item, NS_PER_TICK, ProcessKey, Recorded, Stored, Task,
     Wanted,
 };
+use crate::nats;
 use serde_json::Value;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -32,14 +34,18 @@ impl Decoder {
         Decoder { told: Lru::new(MAX_TOLD), row: 0 }
     }
 
-    /// Appends an event, with what is new about its sender. `None` where it is none.
-    pub fn push(&mut self, bytes: &[u8], batch: &mut Batch) -> Option<()> {
+    /// Appends an event, with what is new about its sender. `None` where it is none, or one
+    /// of another host or protocol than its subject.
+    pub fn push(&mut self, subject: &str, bytes: &[u8], batch: &mut Batch) -> Option<()> {
         if bytes.len() > MAX_OBJECT {
             return None;
         }
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let event = Object(&value);
         let protocol = event.name("proto").and_then(recorded::protocol)?;
+        if subject != nats::subject(event.name("host")?, protocol) {
+            return None;
+        }
         let evidence = event.name("evidence")?;
         let evidence = Evidence::ALL.into_iter().find(|e| e.name() == evidence)?;
         let address = |key| event.name(key)?.parse::<IpAddr>().ok();
@@ -135,7 +141,7 @@ mod tests {
     /// What a pipeline shows of an object.
     fn shown(decoder: &mut Decoder, enricher: &mut Enricher, object: &str) -> Option<String> {
         let mut batch = Batch::default();
-        decoder.push(object.as_bytes(), &mut batch)?;
+        decoder.push(&subject(object), object.as_bytes(), &mut batch)?;
         let mut line = Vec::new();
         for item in &batch.items {
             match item {
@@ -154,6 +160,13 @@ mod tests {
             }
         }
         String::from_utf8(line).ok()
+    }
+
+    /// The one that an object is published at.
+    fn subject(object: &str) -> String {
+        let value: Value = serde_json::from_str(object).unwrap_or_default();
+        let event = Object(&value);
+        nats::subject(event.name("host").unwrap_or("h"), event.name("proto").unwrap_or("icmp"))
     }
 
     fn object(protocol: &str, host: &str, exe: &str) -> String {
@@ -201,9 +214,27 @@ mod tests {
             ("2026-11-22T10:38:05.123456789Z", "soon"),
         ] {
             let bad = good.replace(from, to);
-            assert!(Decoder::new().push(bad.as_bytes(), &mut Batch::default()).is_none(), "{bad}");
+            let mut decoder = Decoder::new();
+            let pushed = decoder.push(&subject(&bad), bad.as_bytes(), &mut Batch::default());
+            assert!(pushed.is_none(), "{bad}");
         }
         let unknown = object("pigeon", "h", "/a");
-        assert!(Decoder::new().push(unknown.as_bytes(), &mut Batch::default()).is_none());
+        let mut decoder = Decoder::new();
+        let pushed = decoder.push(&subject(&unknown), unknown.as_bytes(), &mut Batch::default());
+        assert!(pushed.is_none());
+    }
+
+    /// Credentials say at which subjects a machine may publish, and nothing of objects.
+    #[test]
+    fn no_machine_speaks_for_another() {
+        let protocol = PROTOCOLS[0].name();
+        let object = object(protocol, "victim.example", "/a");
+        let push = |subject: &str| {
+            Decoder::new().push(subject, object.as_bytes(), &mut Batch::default()).is_some()
+        };
+        assert!(push(&format!("sentby.victim_example.{protocol}")));
+        assert!(!push(&format!("sentby.evil.{protocol}")));
+        assert!(!push(&format!("sentby.evil.victim_example.{protocol}")));
+        assert!(!push("sentby.victim_example.other"));
     }
 }

@@ -30,8 +30,16 @@ pub struct Wanted {
     pub follow: bool,
 }
 
+/// A message.
+pub struct Published {
+    /// Which the servers let its sender publish at.
+    pub subject: String,
+    /// An event, if it is what it should be.
+    pub object: Vec<u8>,
+}
+
 /// The messages, once the servers have promised them; the last may be why there are no more.
-pub fn start(wanted: Wanted) -> Result<Receiver<Result<Vec<u8>>>> {
+pub fn start(wanted: Wanted) -> Result<Receiver<Result<Published>>> {
     let options = wanted.server.options("sentby watch")?;
     let addresses = wanted.server.addresses()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -98,7 +106,7 @@ async fn forward(
     mut messages: Messages,
     there: u64,
     (follow, subjects): (bool, &[String]),
-    to: &SyncSender<Result<Vec<u8>>>,
+    to: &SyncSender<Result<Published>>,
 ) -> Result<()> {
     if !follow && there == 0 {
         return Ok(());
@@ -107,7 +115,9 @@ async fn forward(
         let message = message?;
         let pending = message.info().map_err(|e| anyhow!(e))?.pending;
         let wanted = subjects.iter().any(|subject| is_of(&message.subject, subject));
-        let gone = wanted && to.send(Ok(message.payload.to_vec())).is_err();
+        let published =
+            Published { subject: message.subject.to_string(), object: message.payload.to_vec() };
+        let gone = wanted && to.send(Ok(published)).is_err();
         if gone || (!follow && pending == 0) {
             return Ok(());
         }

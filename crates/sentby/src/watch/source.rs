@@ -1,7 +1,7 @@
 //! The source behind `watch`: messages in, items out.
 
 use super::decode::Decoder;
-use super::fetch::{self, Wanted};
+use super::fetch::{self, Published, Wanted};
 use crate::capture::{Counts, Opened, Source};
 use crate::event::{Batch, Item};
 use crate::ledger::HookCount;
@@ -19,7 +19,7 @@ const BATCH: usize = 1024;
 const NO_EVENT: &str = "no-event";
 
 struct Watching {
-    from: Receiver<Result<Vec<u8>>>,
+    from: Receiver<Result<Published>>,
     decoder: Decoder,
     /// Nothing that was sent before this is wanted: nanoseconds since the Unix epoch.
     since: u64,
@@ -46,10 +46,10 @@ pub fn open(wanted: Wanted, since: Option<u64>) -> Result<Opened> {
 }
 
 impl Watching {
-    fn take(&mut self, message: &[u8], batch: &mut Batch) {
+    fn take(&mut self, message: &Published, batch: &mut Batch) {
         self.seen += 1;
         let before = batch.items.len();
-        if self.decoder.push(message, batch).is_none() {
+        if self.decoder.push(&message.subject, &message.object, batch).is_none() {
             self.wrong += 1;
             batch.items.truncate(before);
         } else if let Some(Item::Capture(capture)) = batch.items.last()

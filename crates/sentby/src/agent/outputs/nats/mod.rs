@@ -14,7 +14,7 @@ use super::{Sink, Wanted};
 use crate::agent::status::Status;
 use crate::cli::{buffer_size, duration};
 use crate::event::Event;
-use crate::nats::{SUBJECTS, ServerArgs, token};
+use crate::nats::{self, ServerArgs};
 use crate::output::json::Writer;
 use crate::store::cli::age;
 use anyhow::{Context, Result};
@@ -84,7 +84,6 @@ pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wan
 
 struct Nats {
     host: String,
-    subject: String,
     linger: Duration,
     line: Vec<u8>,
     writer: Writer,
@@ -107,7 +106,6 @@ impl Nats {
             name: format!("sentby {host}"),
         };
         Ok(Nats {
-            subject: format!("{SUBJECTS}.{}", token(&host)),
             host,
             linger: args.nats_linger,
             line: Vec::new(),
@@ -135,7 +133,7 @@ impl Sink for Nats {
         let event = Event { host: Some(&self.host), ..event.clone() };
         self.line.clear();
         self.writer.write(&event, &mut self.line)?;
-        let subject = format!("{}.{}", self.subject, event.request.protocol.name());
+        let subject = nats::subject(&self.host, event.request.protocol.name());
         let mut spool = self.shared.spool();
         spool.push(&subject, &self.line);
         if spool.pending() >= WRITE { spool.flush() } else { Ok(()) }
