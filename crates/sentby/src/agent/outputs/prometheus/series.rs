@@ -82,7 +82,8 @@ fn labels(event: &Event<'_>) -> Labels {
     // The first thread's name: threads are called all sorts of things.
     let comm = event.process.and_then(|p| p.comm.as_deref()).or(event.comm);
     let process = match (comm, event.evidence) {
-        (Some(comm), _) => name(comm),
+        // What stands in brackets is said here, not by a process.
+        (Some(comm), _) => name(comm).replacen('[', "(", usize::from(comm.starts_with(b"["))),
         (None, Evidence::Kernel) => "[kernel]".to_owned(),
         (None, Evidence::Forwarded) => "[forwarded]".to_owned(),
         (None, _) => "[unknown]".to_owned(),
@@ -123,6 +124,15 @@ mod tests {
         assert_eq!(told(&mut series), want);
         series.add(&of(b"b").event());
         assert_eq!(told(&mut series)[1], ("b".to_owned(), 2));
+    }
+
+    #[test]
+    fn no_process_calls_itself_the_kernel() {
+        let mut series = Series::new(9);
+        for comm in [&b"[kernel]"[..], b"a[0]"] {
+            series.add(&of(comm).event());
+        }
+        assert_eq!(told(&mut series), [("(kernel]".to_owned(), 1), ("a[0]".to_owned(), 1)]);
     }
 
     #[test]
