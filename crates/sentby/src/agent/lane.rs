@@ -16,6 +16,9 @@ const IDLE: Duration = Duration::from_millis(200);
 /// How long the end waits for an output to take what waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an output that has no more time may take to count what it did not pass on.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The first pause before what failed is opened anew; each further one is twice as long,
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -130,10 +133,14 @@ impl Lane {
         let until = Instant::now() + PATIENCE + self.wanted.linger;
         self.queue.drained(until);
         let Some(thread) = self.thread.take() else { return };
-        while !thread.is_finished() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let ended = |until| {
+            while !thread.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        ended(until);
         self.stopped.store(true, Ordering::Release);
+        ended(Instant::now() + GRACE);
         if thread.is_finished() {
             let _ = thread.join();
         } else {
@@ -173,7 +180,10 @@ impl Worker {
         while let Some(mut sink) = next.take() {
             let end = self.work(sink.as_mut());
             self.count_lost(sink.as_ref());
-            let End::Failed(error) = end else { break };
+            let End::Failed(error) = end else {
+                self.tally.lose(STOPPED, sink.waiting());
+                break;
+            };
             self.tally.lose(FAILED, sink.waiting());
             drop(sink);
             self.sink_lost.clear();
@@ -232,6 +242,9 @@ impl Worker {
             for owned in &events.events[*at..] {
                 if self.stopped.load(Ordering::Acquire) {
                     return Ok(false);
+                }
+                if !sink.ready(IDLE) {
+                    return sink.flush().map(|()| true);
                 }
                 // Whatever comes of it, it was handed over.
                 *at += 1;

@@ -18,6 +18,8 @@ struct Behaviour {
     fails_at: AtomicU64,
     /// It waits with an event as long as this is set.
     stuck: AtomicBool,
+    /// It has no room as long as this is set, and keeps what it has.
+    full: AtomicBool,
 }
 
 struct Fake {
@@ -26,6 +28,14 @@ struct Fake {
 }
 
 impl Sink for Fake {
+    fn ready(&mut self, _: Duration) -> bool {
+        let ready = !self.does.full.load(Ordering::Acquire) || self.waiting == 0;
+        if !ready {
+            thread::sleep(Duration::from_millis(1));
+        }
+        ready
+    }
+
     fn event(&mut self, _: &Event<'_>) -> io::Result<()> {
         while self.does.stuck.load(Ordering::Acquire) {
             thread::sleep(Duration::from_millis(1));
@@ -39,7 +49,9 @@ impl Sink for Fake {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.waiting = 0;
+        if !self.does.full.load(Ordering::Acquire) {
+            self.waiting = 0;
+        }
         Ok(())
     }
 
@@ -136,6 +148,20 @@ fn an_output_that_is_down_at_the_end_loses_what_waits_and_it_is_counted() {
     lane.give(&events(5), None);
     lane.close();
     assert_eq!(lane.tally.lost(), BTreeMap::from([(FAILED, 1), (STOPPED, 7)]));
+}
+
+#[test]
+fn what_an_output_without_room_has_and_has_not_taken_at_the_end_is_counted() {
+    let does = Arc::new(Behaviour::default());
+    does.full.store(true, Ordering::Release);
+    let mut lane = lane(&does, 1 << 20);
+    lane.give(&events(5), None);
+    until(|| does.taken.load(Ordering::Acquire) == 1);
+    let began = Instant::now();
+    lane.close();
+    assert!(began.elapsed() < PATIENCE + 2 * GRACE);
+    assert_eq!(does.taken.load(Ordering::Acquire), 1);
+    assert_eq!(lane.tally.lost(), BTreeMap::from([(STOPPED, 5)]));
 }
 
 #[test]

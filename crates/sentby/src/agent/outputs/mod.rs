@@ -5,6 +5,7 @@
 
 mod json;
 mod nats;
+mod otlp;
 mod prometheus;
 mod record;
 
@@ -18,6 +19,13 @@ use std::time::Duration;
 
 /// An open output.
 pub trait Sink: Send {
+    /// Whether it has room for an event, waiting at most this long; as long as it has none,
+    /// events stay in the queue.
+    fn ready(&mut self, wait: Duration) -> bool {
+        let _ = wait;
+        true
+    }
+
     /// Takes one event.
     fn event(&mut self, event: &Event<'_>) -> io::Result<()>;
 
@@ -74,6 +82,7 @@ pub static OUTPUTS: &[Entry] = &[
     Entry { name: record::NAME, options: record::options, wanted: record::wanted },
     Entry { name: json::NAME, options: json::options, wanted: json::wanted },
     Entry { name: nats::NAME, options: nats::options, wanted: nats::wanted },
+    Entry { name: otlp::NAME, options: otlp::options, wanted: otlp::wanted },
     Entry { name: prometheus::NAME, options: prometheus::options, wanted: prometheus::wanted },
 ];
 
@@ -90,7 +99,7 @@ mod tests {
             assert!(OUTPUTS[..i].iter().all(|other| other.name != entry.name));
             let given = |value| format!("--{}={value}", entry.name);
             let parse = |value| with_all().try_get_matches_from(["agent".into(), given(value)]);
-            let asked = ["9817", "nats://192.0.2.1", "-"]
+            let asked = ["9817", "nats://192.0.2.1", "http://192.0.2.1", "-"]
                 .into_iter()
                 .find_map(|value| parse(value).ok())
                 .unwrap();
