@@ -74,7 +74,7 @@ pub fn with_env(command: Command) -> Command {
 }
 
 /// clap says more than a line, with the usage and where help is.
-fn one_line(error: clap::Error) -> anyhow::Error {
+pub fn one_line(error: clap::Error) -> anyhow::Error {
     UsageError(first_paragraph(&error)).into()
 }
 

@@ -32,7 +32,7 @@ impl Settings {
         let asked = cli::words(&words, &mut args.filter, &matches);
         let mut outputs = Vec::new();
         for entry in OUTPUTS {
-            outputs.extend((entry.wanted)(&matches, status)?);
+            outputs.extend((entry.wanted)(&matches, status).map_err(config::one_line)?);
         }
         Ok(Settings { asked, args, outputs })
     }
