@@ -116,16 +116,6 @@ impl Buffer {
         drop(waited.unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 
-    /// Gives up what is left. Returns how many that were.
-    pub fn abandon(&self, place: &'static str) -> u64 {
-        let mut state = self.state();
-        let left = state.left();
-        *state.lost.entry(place).or_default() += left;
-        state.waiting.clear();
-        (state.bytes, state.on_their_way) = (0, 0);
-        left
-    }
-
     /// Records lost, by place.
     pub fn lost(&self) -> Vec<(&'static str, u64)> {
         self.state().lost.iter().map(|(place, n)| (*place, *n)).collect()
@@ -183,9 +173,6 @@ mod tests {
             assert_eq!(buffer.left(), pushed);
             buffer.done(Some(("here", 2)));
             assert_eq!((buffer.left(), buffer.lost()), (pushed - taken, vec![("here", 2)]));
-            assert_eq!(buffer.abandon("there"), pushed - taken);
-            assert_eq!(buffer.lost(), [("here", 2), ("there", pushed - taken)]);
-            assert_eq!(buffer.left(), 0);
         }
     }
 

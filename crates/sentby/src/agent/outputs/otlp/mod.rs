@@ -11,7 +11,6 @@ mod send;
 mod verdict;
 
 use super::{Sink, Wanted};
-use crate::agent::lane::STOPPED;
 use crate::agent::status::Status;
 use crate::cli::duration;
 use crate::event::Event;
@@ -151,7 +150,7 @@ impl Sink for Otlp {
         self.buffer.end();
         self.buffer.drained(Instant::now() + self.linger);
         self.sender.stop();
-        let left = self.buffer.abandon(STOPPED);
+        let left = self.buffer.left();
         if left > 0 {
             say(format_args!("{left} events have not arrived"));
         }
