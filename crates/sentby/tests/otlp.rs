@@ -1,6 +1,7 @@
 //! Events to collectors of OpenTelemetry logs. One is real: `rotel` of PyPI, whose program is
-//! `rotel-agent`, or what ROTEL names; without it those tests say so and do nothing. The others
-//! are servers of these tests, which answer as collectors in trouble do.
+//! what ROTEL names, or `rotel-agent`, or where scripts/deps puts it; without it those tests say
+//! so and do nothing. The others are servers of these tests, which answer as collectors in
+//! trouble do.
 
 #[allow(dead_code, reason = "each test uses a part")]
 mod support;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
@@ -45,21 +47,19 @@ impl Collector {
 
     /// Whether there is one that can be run.
     fn start(&mut self) -> bool {
-        let name = std::env::var_os("ROTEL").unwrap_or_else(|| "rotel-agent".into());
-        let mut command = Command::new(name);
-        command.args(["start", "--exporter", "blackhole", "--pid-file", &self.pid_file]);
-        command.args(["--debug-log", "logs", "--debug-log-verbosity", "detailed"]);
-        command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", self.http)]);
-        command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", self.grpc)]);
-        let to = fs::File::create(&self.printed).expect("a file");
-        match command.stdin(Stdio::null()).stdout(to).stderr(Stdio::null()).spawn() {
-            Ok(child) => self.child = Some(child),
-            Err(_) => {
-                eprintln!("skipped: rotel is not installed (rotel of PyPI)");
-                return false;
-            }
+        self.child = programs().into_iter().find_map(|program| {
+            let mut command = Command::new(program);
+            command.args(["start", "--exporter", "blackhole", "--pid-file", &self.pid_file]);
+            command.args(["--debug-log", "logs", "--debug-log-verbosity", "detailed"]);
+            command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", self.http)]);
+            command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", self.grpc)]);
+            let to = fs::File::create(&self.printed).expect("a file");
+            command.stdin(Stdio::null()).stdout(to).stderr(Stdio::null()).spawn().ok()
+        });
+        if self.child.is_none() {
+            eprintln!("skipped: rotel-agent is not installed (rotel of PyPI)");
         }
-        true
+        self.child.is_some()
     }
 
     /// Where it listens, and how.
@@ -81,6 +81,18 @@ impl Collector {
             (printed.matches("Flags: ").count() >= n).then(|| records(&printed))
         })
     }
+}
+
+/// Where the collector may be.
+fn programs() -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    if let Some(named) = variable("ROTEL") {
+        return vec![named];
+    }
+    let cache = || variable("HOME").map(|home| home.join(".cache/sentby-tools"));
+    let tools = variable("SENTBY_TOOLS").or_else(cache);
+    let of_deps = tools.map(|tools| tools.join("rotel/rotel-agent"));
+    [Some(PathBuf::from("rotel-agent")), of_deps].into_iter().flatten().collect()
 }
 
 impl Drop for Collector {

@@ -150,7 +150,9 @@ mod tests {
         assert_eq!(buffer.take().len(), MAX_RECORDS);
         assert_eq!(buffer.take().len(), 3);
         assert!(buffer.take().is_empty());
-        [10, 2 * MAX_BYTES, 10, MAX_BYTES / 2, MAX_BYTES / 2].map(|n| buffer.push(record(n)));
+        for size in [10, 2 * MAX_BYTES, 10, MAX_BYTES / 2, MAX_BYTES / 2] {
+            buffer.push(record(size));
+        }
         let batches = [(); 5].map(|()| buffer.take().len());
         assert_eq!(batches, [1, 1, 2, 1, 0]);
         assert_eq!(buffer.state().bytes, 0);

@@ -134,19 +134,24 @@ struct Worker<'b> {
 impl Worker<'_> {
     async fn run(&mut self) {
         loop {
-            let batch = self.buffer.take();
-            if !batch.is_empty() {
-                let lost = self.deliver(batch).await;
-                self.buffer.done(lost);
+            if self.buffer.left() == 0 {
+                self.buffer.more.notified().await;
                 continue;
             }
-            self.buffer.more.notified().await;
-            let gathered = Instant::now() + GATHER;
-            while !self.buffer.is_due() {
-                let left = gathered.saturating_duration_since(Instant::now());
-                if left.is_zero() || timeout(left, self.buffer.more.notified()).await.is_err() {
-                    break;
-                }
+            self.gather().await;
+            let batch = self.buffer.take();
+            let lost = self.deliver(batch).await;
+            self.buffer.done(lost);
+        }
+    }
+
+    /// Lets more come, as long as there is room in a batch and time.
+    async fn gather(&self) {
+        let until = Instant::now() + GATHER;
+        while !self.buffer.is_due() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || timeout(left, self.buffer.more.notified()).await.is_err() {
+                break;
             }
         }
     }
