@@ -177,7 +177,8 @@ fn wrong_settings_are_one_line() {
     let scratch = Scratch::new("wrong");
     let file = capture("backwards.pcap");
     let none = refused(&["agent", "--config", "/dev/null", "--from", &file], 2);
-    let want = "the agent has no output: give one of --record, --json, --nats, --prometheus";
+    let want =
+        "the agent has no output: give one of --record, --json, --nats, --otlp, --prometheus";
     assert!(none.contains(want), "{none}");
     let config = scratch.write("agent.toml", "quiet = true\njsn = \"-\"\n");
     let unknown = refused(&["agent", "--config", &config], 2);

@@ -279,7 +279,7 @@ struct Asked {
     records: usize,
 }
 
-/// An answer of it: a status with what stands below, and a body.
+/// An answer of it: a status with what stands below, and a body. An empty one hangs up.
 type Answer = (&'static str, Vec<u8>);
 
 fn plain(status: &'static str) -> Answer {
@@ -318,6 +318,9 @@ impl Server {
                         asked.len()
                     };
                     let (head, body) = &answers[(n - 1).min(answers.len() - 1)];
+                    if head.is_empty() {
+                        break;
+                    }
                     let length = body.len();
                     let head = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n");
                     let answer = [head.as_bytes(), body].concat();
@@ -360,7 +363,7 @@ fn read(from: &mut BufReader<Box<dyn Stream>>) -> Option<Asked> {
 fn who_is_busy_is_asked_again_when_it_says_and_nothing_is_lost() {
     let file = capture("backwards.pcap");
     let n = events(&file).len();
-    for busy in ["429 Busy", "502 Bad", "503 Busy\r\nRetry-After: 3", "504 Late"] {
+    for busy in ["", "429 Busy", "502 Bad", "503 Busy\r\nRetry-After: 3", "504 Late"] {
         let server = Server::new(vec![plain(busy), plain(busy), plain("200 OK")]);
         let linger = ["--otlp-linger", "60s"];
         let said = handed_on(&file, &server.url, &linger);
@@ -508,6 +511,82 @@ fn a_collector_with_tls_is_believed_if_its_certificate_is() {
     let said = handed_on(&file, &server.url, &["--otlp-ca", &cert]);
     assert!(said.contains(&format!("output otlp: {n} events, 0 lost\n")), "{said}");
     assert_eq!(server.asked()[0].records, n);
+}
+
+/// nginx with TLS and HTTP/2 in front of a collector by gRPC, killed with the value. While the
+/// collector is away it answers 502.
+struct Front {
+    port: u16,
+    child: Child,
+}
+
+impl Front {
+    fn new(scratch: &Scratch, (cert, key): &(String, String), to: u16) -> Option<Front> {
+        let (port, pid, temporary) = (free_port(), scratch.path("nginx.pid"), scratch.path(""));
+        let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|what| format!("{what}_temp_path {temporary};"));
+        let config = format!(
+            "daemon off; pid {pid}; error_log /dev/null; events {{}}
+             http {{ access_log off; {}
+               server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {cert};
+                 ssl_certificate_key {key}; location / {{ grpc_pass grpc://127.0.0.1:{to}; }} }} }}",
+            folders.join(" ")
+        );
+        let config = scratch.write("nginx.conf", &config);
+        let program = ["nginx", "/usr/sbin/nginx"].into_iter().find_map(|program| {
+            let mut command = Command::new(program);
+            let command = command.args(["-e", "/dev/null", "-c", &config]).stdin(Stdio::null());
+            command.stderr(Stdio::null()).spawn().ok()
+        });
+        let child = program.or_else(|| {
+            eprintln!("skipped: nginx is not installed");
+            None
+        })?;
+        let front = Front { port, child };
+        until("nginx does not come up", || TcpStream::connect(("127.0.0.1", port)).ok());
+        Some(front)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // Its workers end with it if it is asked to end.
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: kill takes no pointers, and the child has not been waited for.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_real_collector_behind_tls_gets_everything_over_grpc() {
+    let scratch = Scratch::new("grpc-tls");
+    let Some(certificate) = certificate(&scratch) else {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    };
+    let mut collector = Collector::new(&scratch);
+    let Some(front) = Front::new(&scratch, &certificate, collector.grpc) else { return };
+    let (file, said) = (capture("backwards.pcap"), scratch.path("said"));
+    let n = events(&file).len();
+    let url = format!("https://127.0.0.1:{}", front.port);
+    let way = ["--otlp-protocol", "grpc", "--otlp-linger", "60s", "--otlp-ca", &certificate.0];
+    let mut agent = command(&["agent", "--from", &file, "--otlp", &url]);
+    agent.args(way).stderr(fs::File::create(&said).expect("a file"));
+    let mut agent = agent.spawn().expect("sentby runs");
+    let told = || fs::read_to_string(&said).expect("what it says");
+    until("it does not say so", || told().contains("; trying again").then_some(()));
+    if !collector.start() {
+        agent.kill().expect("killed");
+        agent.wait().expect("its end");
+        return;
+    }
+    assert!(agent.wait().expect("its end").success());
+    assert!(told().contains("502 Bad Gateway; trying again"), "{}", told());
+    assert!(told().contains(&format!("output otlp: {n} events, 0 lost\n")), "{}", told());
+    assert_eq!(collector.records(n).len(), n);
+    let said = handed_on(&file, &url, &["--otlp-protocol", "grpc", "--otlp-linger", "1s"]);
+    assert!(said.contains(&format!("output otlp: {n} events, {n} lost, {n} at stopped")), "{said}");
 }
 
 #[test]

@@ -18,8 +18,11 @@ use rustls::pki_types::pem::PemObject;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
@@ -153,7 +156,7 @@ pub enum Client {
     /// See [`Way::Grpc`].
     Grpc {
         /// The connection.
-        service: LogsServiceClient<Channel>,
+        service: LogsServiceClient<Checked>,
         /// Where it goes.
         target: Target,
     },
@@ -174,7 +177,7 @@ impl Client {
                 let endpoint = endpoint.clone().user_agent(AGENT).unwrap_or(endpoint);
                 let connector = connector.enable_http2().build();
                 let channel = endpoint.connect_with_connector_lazy(connector);
-                Client::Grpc { service: LogsServiceClient::new(channel), target }
+                Client::Grpc { service: LogsServiceClient::new(Checked(channel)), target }
             }
         }
     }
@@ -201,6 +204,32 @@ impl Client {
     }
 }
 
+/// A connection for gRPC whose answers are looked at first. Those of a proxy that cannot reach
+/// the collector have a status of HTTP and no message, and tonic would read one.
+#[derive(Clone)]
+pub struct Checked(Channel);
+
+impl Service<http::Request<Body>> for Checked {
+    type Response = http::Response<Body>;
+    type Error = StdError;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), StdError>> {
+        self.0.poll_ready(task).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            if answer.status().is_success() {
+                return Ok(answer);
+            }
+            Err(of_status(answer.status(), answer.headers()).into())
+        })
+    }
+}
+
 async fn post(
     pool: &Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     target: &Target,
@@ -223,7 +252,7 @@ async fn post(
 }
 
 async fn call(
-    mut service: LogsServiceClient<Channel>,
+    mut service: LogsServiceClient<Checked>,
     target: &Target,
     request: &ExportLogsServiceRequest,
 ) -> Result<Sent, Failure> {

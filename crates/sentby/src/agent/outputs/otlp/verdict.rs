@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message;
 use prost::bytes::Bytes;
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 use tonic::Code;
 
@@ -33,7 +34,7 @@ impl Sent {
 }
 
 /// The collector took none.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Why.
     pub why: String,
@@ -49,6 +50,14 @@ impl Failure {
         Failure { why, again: true, after: None }
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Error for Failure {}
 
 /// The body of a good answer: empty, or the message. Anything else tells nothing.
 pub fn of_answer(body: Bytes) -> Sent {
@@ -78,6 +87,10 @@ fn retry_after(value: &str) -> Option<Duration> {
 
 /// A status of gRPC that is not OK.
 pub fn of_call(status: &tonic::Status) -> Failure {
+    // Somebody answered who speaks no gRPC.
+    if let Some(failure) = status.source().and_then(|source| source.downcast_ref::<Failure>()) {
+        return failure.clone();
+    }
     let after = retry_info(status.details());
     let again = match status.code() {
         Code::Cancelled
@@ -185,6 +198,15 @@ mod tests {
             assert_eq!(retry_info(&details(seconds, nanos)), None);
         }
         assert_eq!(retry_info(b"\xff\xff"), None);
+    }
+
+    #[test]
+    fn what_a_proxy_says_by_http_counts_for_a_call_too() {
+        for code in [StatusCode::BAD_GATEWAY, StatusCode::NOT_FOUND] {
+            let failure = of_status(code, &asked("7"));
+            let status = tonic::Status::from_error(Box::new(failure.clone()));
+            assert_eq!(of_call(&status), failure);
+        }
     }
 
     #[test]
