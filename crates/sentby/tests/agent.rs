@@ -6,11 +6,13 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use support::{PATIENCE, Scratch, capture, command, refused, said, sentby, sorted, text, until};
+use support::{
+    PATIENCE, Scratch, capture, command, free_port, refused, said, sentby, sorted, text, until,
+};
 
 /// A running agent, killed with the value.
 struct Agent {
@@ -71,11 +73,6 @@ impl Endless {
         let file = self.open.insert(file.expect("the fifo"));
         file.write_all(&bytes).expect("sent");
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 fn scrape(port: u16) -> Option<String> {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
-use support::{Scratch, capture, command, until};
+use support::{Scratch, capture, certificate, command, until};
 
 /// A server that is killed with the value, and can be started again where it was.
 struct Server {
@@ -359,23 +359,6 @@ fn a_watcher_says_what_it_misses_in_a_line() {
     until("no answer", || server.ask("$JS.API.INFO", &json!({})));
     let (code, said) = with(&["--nats", &server.url()]);
     assert!(code == Some(1) && said.contains("the stream sentby"), "{said}");
-}
-
-/// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
-/// openssl.
-fn certificate(scratch: &Scratch) -> Option<(String, String)> {
-    let (cert, key) = (scratch.path("cert.pem"), scratch.path("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
-    openssl.args([
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-addext",
-        "basicConstraints=CA:FALSE",
-    ]);
-    let made = openssl.stderr(Stdio::null()).status().ok()?;
-    made.success().then_some((cert, key))
 }
 
 #[test]

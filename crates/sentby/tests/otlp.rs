@@ -22,12 +22,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use support::{Scratch, capture, command, refused, said, sentby, text, until};
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
-}
+use support::{
+    Scratch, capture, certificate, command, free_port, refused, said, sentby, text, until,
+};
 
 /// The real collector, killed with the value. What it gets it prints.
 struct Collector {
@@ -470,19 +467,6 @@ fn headers_are_sent_and_a_path_is_kept() {
     for line in wanted {
         assert!(asked[0].head.lines().any(|l| l == line), "{line} is not in {}", asked[0].head);
     }
-}
-
-/// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
-/// openssl.
-fn certificate(scratch: &Scratch) -> Option<(String, String)> {
-    let (cert, key) = (scratch.path("cert.pem"), scratch.path("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
-    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
-    openssl.args(["-addext", "basicConstraints=CA:FALSE"]);
-    let made = openssl.stderr(Stdio::null()).status().ok()?;
-    made.success().then_some((cert, key))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What tests of the program share.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -95,4 +96,23 @@ pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "{what}");
         sleep(Duration::from_millis(20));
     }
+}
+
+/// A port that nobody listened at a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Files of a certificate for 127.0.0.1 that signs itself, and of its key. `None` without
+/// openssl.
+pub fn certificate(scratch: &Scratch) -> Option<(String, String)> {
+    let (cert, key) = (scratch.path("cert.pem"), scratch.path("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=test", "-out", &cert, "-keyout", &key]);
+    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=CA:FALSE"]);
+    let made = openssl.stderr(Stdio::null()).status().ok()?;
+    made.success().then_some((cert, key))
 }
