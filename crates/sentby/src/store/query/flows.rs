@@ -83,13 +83,11 @@ fn steps(
     let selection = Selection::new(connection, question)?;
     let mut flows: HashMap<[i64; 5], Sum> = HashMap::new();
     let mut statement = connection.prepare(&format!(
-        "SELECT {when}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last \
-         FROM {} WHERE {when} >= ?1 AND {when} < ?2{}",
+        "SELECT {}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last {}",
+        table.when,
         column(table.process, "process"),
         column(table.destination, "destination"),
-        table.name,
-        selection.of_sums(table.process, table.destination),
-        when = table.when,
+        selection.of_table(table),
     ))?;
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
