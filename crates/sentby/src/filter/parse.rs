@@ -37,6 +37,7 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         cgroups: texts("--cgroup", &args.cgroup, cgroup)?,
         units: texts("--unit", &args.unit, unit)?,
         containers: list("--container", &args.container, pattern)?,
+        hosts: list("--on", &args.on, pattern)?,
         fields: args.fields.iter().map(fields::read).collect::<Result<_>>()?,
         expression: expression(&args.expression)?,
         children: args.children,

@@ -8,7 +8,7 @@ use crate::event::Event;
 use std::io;
 
 /// What belongs to the sender beside what is steady about its process.
-static OF_SENDERS: [&str; 5] = ["pid", "comm", "process_comm", "uid", "user"];
+static OF_SENDERS: [&str; 6] = ["pid", "comm", "process_comm", "uid", "user", "host"];
 
 /// What stands in no column of its own.
 static OTHERS: [&str; 3] = ["candidates", "go", "faults"];

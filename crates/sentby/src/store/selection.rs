@@ -80,7 +80,7 @@ impl Selection {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let sender = senders.get(id)?;
-            if sender.with(|event| filter.matches(event)) {
+            if sender.is_nobody() || sender.with(|event| filter.matches(event)) {
                 ids.insert(id);
             }
         }

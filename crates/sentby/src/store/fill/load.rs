@@ -28,8 +28,8 @@ static QUERY: &[u8] = include_bytes!("query.bin");
 static GET: &[u8] = include_bytes!("get.bin");
 static HELLO: &[u8] = include_bytes!("hello.bin");
 
-/// ICMP's number (RFC 792), and an echo request as ping sends it.
-const ICMP: u8 = 1;
+/// The protocol number of echo requests (RFC 792), and one as ping sends it.
+const ECHOES: u8 = 1;
 static ECHO: [u8; 64] = {
     let mut echo = [0x55; 64];
     [echo[0], echo[1], echo[2], echo[3], echo[4], echo[5]] = [8, 0, 0, 0, 0x12, 0x34];
@@ -49,7 +49,7 @@ struct Kind {
 static KINDS: [Kind; 5] = [
     Kind { share: 30, port: 53, transport: UDP, bytes: QUERY, to_resolver: true },
     Kind { share: 25, port: 443, transport: TCP, bytes: &[], to_resolver: false },
-    Kind { share: 25, port: 0, transport: ICMP, bytes: &ECHO, to_resolver: false },
+    Kind { share: 25, port: 0, transport: ECHOES, bytes: &ECHO, to_resolver: false },
     Kind { share: 8, port: 443, transport: TCP, bytes: HELLO, to_resolver: false },
     Kind { share: 12, port: 80, transport: TCP, bytes: GET, to_resolver: false },
 ];
@@ -132,15 +132,15 @@ impl Patched {
         let mut packet = Vec::new();
         let (src, dst) = ([192, 0, 2, 1].into(), [198, 18, 0, 0].into());
         let (ports, whole) = ((0, kind.port), kind.bytes.len() as u64);
-        let protocol = if kind.transport == ICMP { UDP } else { kind.transport };
+        let protocol = if kind.transport == ECHOES { UDP } else { kind.transport };
         let sent = Sent { src, dst, ports, protocol, seq: 1, bytes: kind.bytes, whole };
         rebuild::packet(&sent, &mut packet);
-        if kind.transport == ICMP {
+        if kind.transport == ECHOES {
             // A header of eight bytes stands where UDP's does.
             packet.truncate(20);
             packet.extend_from_slice(kind.bytes);
             packet[2..4].copy_from_slice(&(20 + kind.bytes.len() as u16).to_be_bytes());
-            packet[9] = ICMP;
+            packet[9] = ECHOES;
         }
         if kind.transport == TCP && kind.bytes.is_empty() {
             packet[33] = flag::SYN;
@@ -148,7 +148,7 @@ impl Patched {
         let numbered = |w: &[u8]| w == b"host-00000" || w == b"item-00000";
         let windows = packet.windows(10).enumerate().filter(|(_, w)| numbered(w));
         let numbers = windows.map(|(at, _)| at + 5).collect();
-        Patched { packet, numbers, sport: (kind.transport != ICMP).then_some(20) }
+        Patched { packet, numbers, sport: (kind.transport != ECHOES).then_some(20) }
     }
 
     fn of(&mut self, to: u64, about: u64, random: u16) -> &[u8] {
