@@ -105,11 +105,8 @@ impl Named {
         is_of_sender(field) || OF_FLOWS.contains(&field.name)
     }
 
-    /// What an event has of it, for people.
-    pub fn shown(&self, event: &Event<'_>) -> Option<String> {
-        let mut json = Vec::new();
-        write_named(event, std::slice::from_ref(self), &mut json).ok()?;
-        let object: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    /// What an object of [`write_named`] has of it, for people.
+    pub fn shown(&self, object: &serde_json::Value) -> Option<String> {
         let mut out = String::new();
         let text = match object.get(self.name())? {
             serde_json::Value::String(text) => text.clone(),

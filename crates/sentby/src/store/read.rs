@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wire::{Layer, PROTOCOLS, Request};
 
-/// Senders, and destinations, that are kept as they were read.
-const MAX_KEPT: usize = 16_384;
+/// Senders, and destinations, that are kept as they were read: some 1 kB each.
+const MAX_KEPT: usize = 32_768;
 
 /// A batch is handed on when it has so many items or bytes, or so many rows were looked at.
 const BATCH_ITEMS: usize = 4096;
