@@ -7,6 +7,7 @@ mod values;
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
 use crate::filter::FilterArgs;
+use crate::fleet::FleetTask;
 use crate::generate::Generate;
 use crate::output::TimeStyle;
 use crate::report::ReportArgs;
@@ -40,6 +41,8 @@ pub enum Task {
     Agent,
     /// Show events of many machines.
     Watch(Vec<Asked>, Box<WatchArgs>),
+    /// Tell which agents report.
+    Fleet(FleetTask),
     /// Ask a recording.
     Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
@@ -276,6 +279,9 @@ pub fn command() -> Command {
     let systemtap = SystemTapTask::augment_subcommands(Command::new("systemtap"))
         .about("The systemtap backend's script, and modules of it")
         .subcommand_required(true);
+    let fleet = FleetTask::augment_subcommands(Command::new("fleet"))
+        .about("The agents of many machines: who reports, and who does not (docs/fleet.md)")
+        .subcommand_required(true);
     let generate = Generate::augment_subcommands(Command::new("generate"))
         .about("Man pages and completions, for packages")
         .subcommand_required(true)
@@ -302,6 +308,7 @@ pub fn command() -> Command {
         .subcommand(with_protocols(QueryArgs::command(), "all"))
         .subcommand(with_protocols(crate::agent::command(), "all"))
         .subcommand(with_protocols(WatchArgs::command(), "all"))
+        .subcommand(fleet)
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -364,6 +371,7 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             let asked = words(&args.words, &mut args.filter, matches);
             Ok(Task::Watch(asked, Box::new(args)))
         }
+        "fleet" => Ok(Task::Fleet(FleetTask::from_arg_matches(matches)?)),
         crate::agent::NAME => Ok(Task::Agent),
         "query" => {
             let mut args = QueryArgs::from_arg_matches(matches)?;

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 /// What subjects begin with: `sentby.HOST.PROTOCOL`.
 pub const SUBJECTS: &str = "sentby";
 
+/// What subjects of agents' own state begin with: `sentby-status.HOST`. Not below the others,
+/// which a stream of events takes as a whole.
+pub const STATUS: &str = "sentby-status";
+
 /// Where the servers are, and what they are to believe.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
@@ -92,6 +96,16 @@ pub fn without_password(word: &[u8]) -> Vec<u8> {
         }
     });
     urls.collect::<Vec<_>>().join(&b',')
+}
+
+/// Where a machine tells of its agent.
+pub fn status_subject(host: &str) -> String {
+    format!("{STATUS}.{}", token(host))
+}
+
+/// The stream of what agents tell of themselves, beside one of events.
+pub fn status_stream(events: &str) -> String {
+    format!("{events}-status")
 }
 
 /// A name as one token of a subject: dots would be several.

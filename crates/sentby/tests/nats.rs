@@ -484,3 +484,48 @@ fn a_server_with_tls_is_believed_if_its_certificate_is() {
     let said = stderr(&command(&run).args(trusted).output().expect("runs"));
     assert!(!said.contains("have not arrived"), "{said}");
 }
+
+#[test]
+fn agents_tell_of_themselves_until_they_stop() {
+    let scratch = Scratch::new("status");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    let (file, url) = (capture("backwards.pcap"), server.url());
+    let status = |more: &[&str]| {
+        let run = [&["fleet", "status", "--nats", &url][..], more].concat();
+        command(&run).output().expect("sentby runs")
+    };
+    until("no server", || server.ask("$JS.API.INFO", &json!({})));
+    let refused = status(&[]);
+    let said = String::from_utf8(refused.stderr).expect("UTF-8");
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("the stream sentby-status (agents make it)"), "{said}");
+    let fifo = scratch.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    let spool = scratch.path("spool");
+    let run = ["agent", "--from", &fifo, "--nats", &url, "--spool", &spool, "--nats-host", "a.b"];
+    let mut agent = command(&run).spawn().expect("sentby runs");
+    // It captures as long as somebody may write.
+    let mut writer = fs::OpenOptions::new().write(true).open(&fifo).expect("a writer");
+    writer.write_all(&fs::read(&file).expect("a file")).expect("written");
+    let line = until("no report", || {
+        let lines = String::from_utf8(status(&["--json"]).stdout).ok()?;
+        serde_json::from_str::<Value>(lines.lines().next()?).ok()
+    });
+    assert_eq!((&line["host"], &line["state"]), (&json!("a.b"), &json!("running")));
+    assert_eq!(line["outputs"]["nats"]["up"], true);
+    assert!(line["kernel"].is_string() && line["started"].is_string(), "{line}");
+    let checked = status(&["--check", "--on", "a_b,never"]);
+    let table = String::from_utf8(checked.stdout).expect("UTF-8");
+    assert_eq!(checked.status.code(), Some(1), "{table}");
+    assert!(table.contains("missing") && table.contains("running"), "{table}");
+    drop(writer);
+    agent.wait().expect("its end");
+    let line = lines_of(&["fleet", "status", "--nats", &url, "--json"]).remove(0);
+    assert_eq!(line["state"], "stopped");
+    assert_eq!(line["shown"], replayed().len(), "{line}");
+    assert_eq!(line["outputs"]["nats"]["spool_events"], 0, "{line}");
+    assert_eq!(status(&["--check"]).status.code(), Some(0));
+    // Events have a stream of their own.
+    assert_eq!(server.messages(), Some(replayed().len() as u64));
+    server.kill();
+}

@@ -6,11 +6,13 @@
 //! to a bounded queue per output. And each output has its own ([`lane`]).
 
 mod args;
+mod beat;
 mod config;
 mod fan;
 mod lane;
 mod notify;
 mod outputs;
+mod own;
 mod owned;
 mod queue;
 mod reload;
@@ -18,6 +20,7 @@ mod running;
 mod status;
 
 pub use args::NAME;
+pub use beat::STOPPED;
 
 use crate::capture::ebpf;
 use crate::filter::UsageError;

@@ -4,6 +4,7 @@ use super::lane::{Lane, Tally};
 use super::queue::Queue;
 use crate::ledger::Ledger;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 /// An output's counts.
 #[derive(Clone)]
@@ -23,17 +24,20 @@ struct State {
 }
 
 /// The agent's state, as a whole.
-#[derive(Default)]
-pub struct Status(Mutex<State>);
+pub struct Status {
+    /// When it began.
+    pub started: SystemTime,
+    state: Mutex<State>,
+}
 
 impl Status {
     /// Nothing has happened.
     pub fn new() -> Status {
-        Status::default()
+        Status { started: SystemTime::now(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Where every capture went, since the agent was started.
