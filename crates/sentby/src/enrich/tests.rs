@@ -25,6 +25,7 @@ fn enricher(dir: &Scratch) -> Enricher {
         procfs: Procfs::new(dir.path("")),
         users: Users::new(dir.path("passwd")),
         sockets: Sockets::new(),
+        containers: None,
     }))
 }
 

@@ -120,7 +120,7 @@ impl Decoder {
         let process = recorded::process(event, event.time("start"));
         let mut hasher = DefaultHasher::new();
         (&process.exe, &process.argv, &process.cgroup, &process.comm).hash(&mut hasher);
-        (process.uid, process.ppid, process.start).hash(&mut hasher);
+        (process.uid, process.ppid, process.start, &process.container).hash(&mut hasher);
         let facts = hasher.finish();
         if self.told.get_mut(&key).is_some_and(|told| *told == facts) {
             return;
