@@ -310,7 +310,7 @@ pub static FIELDS: &[Field] = &[
         of: Of::Process,
         kind: Kind::Text,
         doc: "What its runtime calls `container`; in a pod the name that the pod's specification \
-              has for it. Absent until the runtime has answered: see \"Containers and pods\".",
+              has for it. Absent until the runtime has answered.",
         get: |e| told(e, |info| info.name.as_deref()),
     },
     Field {

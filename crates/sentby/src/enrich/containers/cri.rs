@@ -143,3 +143,6 @@ fn info(container: &Container) -> ContainerInfo {
     let name = container.metadata.as_ref().map_or("", |m| &m.name);
     ContainerInfo::of(name, image, |key| container.labels.get(key).map(String::as_str))
 }
+
+#[cfg(test)]
+mod tests;

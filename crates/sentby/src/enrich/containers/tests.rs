@@ -2,11 +2,14 @@
 
 use super::socket::Api;
 use super::*;
-use crate::fixture::Scratch;
+use crate::enrich::tests::{KEY, machine, with};
+use crate::event::{Ends, Process};
+use crate::fixture::{Probe, Scratch, capture};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
+use wire::Request;
 
 const WEB: &str = "3f2a91bc0d1e44aa3f2a91bc0d1e44aa3f2a91bc0d1e44aa3f2a91bc0d1e44aa";
 const NEW: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
@@ -236,4 +239,45 @@ fn no_runtime_is_no_fault() {
     }
     assert_eq!(now(&mut containers, WEB), None);
     assert_eq!(containers.untold().unanswered, 0);
+}
+
+#[test]
+fn an_event_has_the_name_that_came_since_and_loses_it_with_the_cgroup() {
+    let dir = machine();
+    let path = dir.path("docker.sock");
+    serve(&path, docker(Arc::new(std::sync::Barrier::new(2))));
+    let mut enricher = with(&dir, Some(start(&[(Api::Docker, &path)])));
+    let mut say = |cgroup: &str| {
+        let cgroup = Some(cgroup.as_bytes().to_vec());
+        let argv = Some(b"ping".to_vec());
+        let told = || Process { argv: argv.clone(), cgroup: cgroup.clone(), ..Process::default() };
+        enricher.learn(KEY, told());
+        let mut said = Vec::new();
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            enricher.tick();
+            let address = "192.0.2.1".parse().unwrap();
+            let (ends, capture) = (Ends { src: address, dst: address, ports: None }, capture());
+            let request = Request::new(&Probe);
+            let event = enricher.event(&capture, ends, &request);
+            let info = event.process.and_then(|p| p.container.as_deref());
+            let now = (info.and_then(|info| info.name.clone()), event.facts);
+            if said.last() != Some(&now) {
+                said.push(now);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        // What a backend tells again says nothing of this.
+        enricher.learn(KEY, told());
+        said
+    };
+    let names = |said: &[(Option<String>, _)]| said.iter().map(|s| s.0.clone()).collect::<Vec<_>>();
+    let late = say(&format!("/system.slice/docker-{LATE}.scope"));
+    assert_eq!(names(&late), [None, Some("late".to_owned())], "{late:?}");
+    assert_ne!(late[0].1, late[1].1, "what outputs keep is written anew");
+    let again = say(&format!("/system.slice/docker-{LATE}.scope"));
+    assert_eq!(names(&again), [Some("late".to_owned())]);
+    assert_eq!(names(&say("/system.slice/x.service")), [None]);
+    let pod = say(&format!("/kubepods/besteffort/pod1/{WEB}"));
+    assert_eq!(names(&pod), [Some("web".to_owned())], "from the first event on");
 }
