@@ -11,7 +11,6 @@ mod fan;
 mod lane;
 mod notify;
 mod outputs;
-mod owned;
 mod queue;
 mod reload;
 mod running;

@@ -17,7 +17,7 @@ mod sockets;
 mod user;
 
 pub use container::{SHORT_ID, container as container_of, unit as unit_of};
-pub use containers::{ContainerInfo, Containers, RuntimeSocket};
+pub use containers::{Awaited, ContainerId, ContainerInfo, Containers, RuntimeSocket};
 pub use descendants::descendants;
 pub use go::GoBuild;
 pub use procfs::{Procfs, read_limited};
@@ -26,7 +26,7 @@ pub use user::Users;
 use crate::event::{
     Candidate, Capture, DstName, Ends, Event, Evidence, Process, ProcessKey, Raw, until_nul,
 };
-use containers::{ContainerId, Look};
+use containers::Look;
 pub use lru::Lru;
 use names::{Names, Place};
 use procfs::Silence;
@@ -169,11 +169,23 @@ impl Enricher {
         ends: Ends,
         request: &'a Request<'a>,
     ) -> Event<'a> {
+        self.event_and_awaited(capture, ends, request).0
+    }
+
+    /// The event of a capture and the request decoded from it; and its container, where its
+    /// name was asked for just now: see [`Enricher::awaited`].
+    pub fn event_and_awaited<'a>(
+        &'a mut self,
+        capture: &'a Capture,
+        ends: Ends,
+        request: &'a Request<'a>,
+    ) -> (Event<'a>, Option<ContainerId>) {
         let now = self.now;
         let (evidence, key) = self.attribute(capture, now);
+        let mut awaited = None;
         if let Some(key) = key {
             self.complete(key, now);
-            self.name_container(key, now);
+            awaited = self.name_container(key, now);
         }
         let program = key.filter(|_| request.protocol.looks_into_programs());
         let program = program.and_then(|key| self.program(key, now));
@@ -196,7 +208,7 @@ impl Enricher {
         let called = recorded.and_then(|r| r.dst_name.as_ref());
         let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
-        Event {
+        let event = Event {
             host: recorded.and_then(|r| r.host.as_deref()),
             capture,
             evidence,
@@ -224,7 +236,14 @@ impl Enricher {
             len: capture.len,
             raw: Raw::Packet(&[]),
             outcome: None,
-        }
+        };
+        (event, awaited)
+    }
+
+    /// What became of a container's name, as of the last tick.
+    pub fn awaited(&self, container: ContainerId) -> Awaited {
+        let containers = self.local.as_ref().and_then(|l| l.containers.as_ref());
+        containers.map_or(Awaited::Nothing, |c| c.awaited(container, self.now))
     }
 
     /// Details that were lost, for [`crate::ledger::Ledger::details_lost`]: names and
@@ -312,19 +331,20 @@ impl Enricher {
     }
 
     /// Adds what runtimes say about a process's container, as far as they have said it.
-    fn name_container(&mut self, key: ProcessKey, now: Instant) {
-        let containers = self.local.as_mut().and_then(|l| l.containers.as_mut());
-        let (Some(containers), Some(entry)) = (containers, self.processes.get_mut(&key)) else {
-            return;
-        };
-        let Some(id) = entry.container_id.filter(|_| containers.is_due(&entry.look, now)) else {
-            return;
-        };
-        let found = containers.find(id, &mut entry.look, now);
-        if found.is_some() && found != entry.process.container {
-            entry.process.container = found;
-            entry.facts = next(&mut self.facts);
+    /// Returns the container if they were asked for the first time just now.
+    fn name_container(&mut self, key: ProcessKey, now: Instant) -> Option<ContainerId> {
+        let containers = self.local.as_mut()?.containers.as_mut()?;
+        let entry = self.processes.get_mut(&key)?;
+        let id = entry.container_id?;
+        if containers.is_due(&entry.look, now) {
+            let found = containers.find(id, &mut entry.look, now);
+            if found.is_some() && found != entry.process.container {
+                entry.process.container = found;
+                entry.facts = next(&mut self.facts);
+            }
         }
+        let unnamed = entry.process.container.is_none();
+        (unnamed && matches!(containers.awaited(id, now), Awaited::Still)).then_some(id)
     }
 }
 

@@ -3,9 +3,10 @@
 //!
 //! The pipeline never waits for a runtime. A thread of its own asks (`asker.rs`): at the
 //! start for all that run, and later for what is not known yet. Docker and Podman tell of a
-//! container as it is made, so that it mostly has its name before it sends; what CRI's
-//! runtimes start is asked for at its first event, and named some milliseconds later. Until
-//! then, and where no runtime answers, there is the id alone.
+//! container as it is made; where it sends before that was told, and where CRI's runtimes
+//! started it, it is asked for at its first event. That event is kept back for some
+//! milliseconds, others are not (`pipeline/show.rs`). Where no runtime answers, there is the id
+//! alone.
 
 mod asker;
 mod cri;
@@ -68,11 +69,28 @@ enum Answer {
     Listed,
 }
 
+/// How long the first events of a container may be kept back for its name. A runtime on the
+/// same machine answers in some milliseconds.
+const AWAIT: Duration = Duration::from_millis(50);
+
 /// What is known about a container.
 enum Known {
     Info(Arc<ContainerInfo>),
+    /// It was asked for at this moment, for the first time.
+    Asked(Instant),
     /// Nothing; not to be asked before this.
     Until(Instant),
+}
+
+/// What became of a name that was asked for.
+#[derive(Clone, Debug)]
+pub enum Awaited {
+    /// It may come yet.
+    Still,
+    /// It has come.
+    Named(Arc<ContainerInfo>),
+    /// It is not to be waited for.
+    Nothing,
 }
 
 /// When somebody looked a container up.
@@ -177,16 +195,27 @@ impl Containers {
         now: Instant,
     ) -> Option<Arc<ContainerInfo>> {
         *look = Look { at: Some(now), answers: self.heard };
-        match self.known.get_mut(&id) {
+        let asked = match self.known.get_mut(&id) {
             Some(Known::Info(info)) => return Some(info.clone()),
+            Some(Known::Asked(at)) if now < *at + SILENT_FOR => return None,
             Some(Known::Until(until)) if now < *until => return None,
-            _ => {}
-        }
+            None => Known::Asked(now),
+            Some(_) => Known::Until(now + SILENT_FOR),
+        };
         match self.questions.try_send(id) {
-            Ok(()) => self.insert(id, Known::Until(now + SILENT_FOR)),
+            Ok(()) => self.insert(id, asked),
             Err(_) => self.untold.unasked += 1,
         }
         None
+    }
+
+    /// What became of a container's name.
+    pub fn awaited(&self, id: ContainerId, now: Instant) -> Awaited {
+        match self.known.peek(&id) {
+            Some(Known::Info(info)) => Awaited::Named(info.clone()),
+            Some(Known::Asked(at)) if now < *at + AWAIT => Awaited::Still,
+            _ => Awaited::Nothing,
+        }
     }
 
     /// What could not be done.
