@@ -447,4 +447,6 @@ pub fn keep(new: &mut Process, old: Process) {
 }
 
 #[cfg(test)]
-mod tests;
+pub use containers::tests as runtimes;
+#[cfg(test)]
+pub mod tests;

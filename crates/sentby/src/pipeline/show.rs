@@ -138,3 +138,132 @@ fn show(
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Counts;
+    use crate::enrich::Containers;
+    use crate::enrich::runtimes::{LATE, asking};
+    use crate::enrich::tests::{KEY, machine, with};
+    use crate::event::{Process, ProcessKey};
+    use crate::filter::FilterArgs;
+    use crate::fixture::{Probe, Scratch, capture};
+    use std::path::Path;
+    use std::sync::{Arc, Barrier, Mutex};
+    use std::time::Instant;
+
+    /// What was shown: pid, and name of the container.
+    type Shown = Arc<Mutex<Vec<(u32, Option<String>)>>>;
+
+    struct Taking(Shown);
+
+    impl Output for Taking {
+        fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+            let info = event.process.and_then(|p| p.container.as_deref());
+            let pid = event.key.map_or(0, |key| key.pid);
+            assert_eq!(event.container.is_some(), pid == KEY.pid);
+            self.0.lock().unwrap().push((pid, info.and_then(|info| info.name.clone())));
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// In no container.
+    const OTHER: ProcessKey = ProcessKey { pid: 1, start_ticks: 0 };
+
+    fn pipeline(
+        dir: &Scratch,
+        args: &FilterArgs,
+        runtime: impl FnOnce(&Path) -> Containers,
+    ) -> (Pipeline<'static>, Shown) {
+        let shown = Shown::default();
+        let mut enricher = with(dir, Some(runtime(&dir.path("docker.sock"))));
+        let cgroup = Some(format!("/system.slice/docker-{LATE}.scope").into_bytes());
+        let argv = Some(b"ping".to_vec());
+        enricher.learn(KEY, Process { argv, cgroup, ..Process::default() });
+        let filter = Filter::detached(args).unwrap();
+        let output = Box::new(Taking(shown.clone()));
+        (Pipeline::new(Vec::new(), filter, enricher, output), shown)
+    }
+
+    fn send(pipeline: &mut Pipeline<'_>, key: ProcessKey) {
+        let mut capture = capture();
+        capture.task.as_mut().unwrap().key = Some(key);
+        let address = "192.0.2.1".parse().unwrap();
+        let ends = Ends { src: address, dst: address, ports: None };
+        pipeline.enricher.tick();
+        pipeline.release(&mut Go::On, None).unwrap();
+        let request = Request::new(&Probe);
+        pipeline.request(&capture, ends, &request, (Raw::Packet(&[1]), None)).unwrap();
+    }
+
+    #[test]
+    fn an_event_waits_for_its_name_and_no_other_does() {
+        let (dir, gate) = (machine(), Arc::new(Barrier::new(2)));
+        let own = gate.clone();
+        let args = FilterArgs { container: vec!["late".into()], ..FilterArgs::default() };
+        let (mut pipeline, shown) = pipeline(&dir, &args, |path| {
+            asking(path, Duration::from_secs(60), move || {
+                own.wait();
+                r#"{"Name":"/late"}"#.to_owned()
+            })
+        });
+        send(&mut pipeline, KEY);
+        send(&mut pipeline, KEY);
+        send(&mut pipeline, OTHER);
+        assert_eq!((pipeline.unnamed.len(), pipeline.ledger.filtered), (2, 1));
+        let counted = pipeline.so_far(&Counts::default());
+        assert_eq!((counted.shown, counted.parts), (0, 2));
+        gate.wait();
+        pipeline.release_all(&mut Go::On, None).unwrap();
+        let named = || (KEY.pid, Some("late".to_owned()));
+        assert_eq!(*shown.lock().unwrap(), [named(), named()], "and the filter sees it");
+        send(&mut pipeline, KEY);
+        assert_eq!(pipeline.ledger.shown, 3, "known now");
+        assert!(pipeline.unnamed.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_told_in_time_is_shown_without_and_does_not_wait_again() {
+        let dir = machine();
+        let never = || -> String {
+            loop {
+                std::thread::park()
+            }
+        };
+        let keep_back = Duration::from_millis(50);
+        let (mut pipeline, shown) =
+            pipeline(&dir, &FilterArgs::default(), |path| asking(path, keep_back, never));
+        let begun = Instant::now();
+        send(&mut pipeline, KEY);
+        pipeline.release_all(&mut Go::On, None).unwrap();
+        assert!((keep_back..keep_back * 20).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        send(&mut pipeline, KEY);
+        assert!(pipeline.unnamed.is_empty());
+        assert_eq!(*shown.lock().unwrap(), [(KEY.pid, None), (KEY.pid, None)]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_left_where_enough_was_shown() {
+        let dir = machine();
+        let never = || -> String {
+            loop {
+                std::thread::park()
+            }
+        };
+        let (mut pipeline, shown) = pipeline(&dir, &FilterArgs::default(), |path| {
+            asking(path, Duration::from_secs(60), never)
+        });
+        for _ in 0..MAX_UNNAMED + 3 {
+            send(&mut pipeline, KEY);
+        }
+        assert_eq!((pipeline.unnamed.len(), shown.lock().unwrap().len()), (MAX_UNNAMED, 3));
+        pipeline.release_all(&mut Go::Enough, Some(3)).unwrap();
+        assert_eq!((pipeline.unnamed.len(), shown.lock().unwrap().len()), (0, 3));
+        assert_eq!(pipeline.ledger.left, MAX_UNNAMED as u64);
+    }
+}

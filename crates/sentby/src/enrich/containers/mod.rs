@@ -118,6 +118,8 @@ pub struct Containers {
     known: Lru<ContainerId, Known>,
     /// How many answers there were.
     heard: u64,
+    /// How long events are kept back: [`AWAIT`], but in tests.
+    keep_back: Duration,
     untold: Untold,
     lost: Lost,
 }
@@ -131,7 +133,9 @@ impl Containers {
             asker::start(sockets).context("starting the thread that asks container runtimes")?;
         let known = Lru::new(MAX_CONTAINERS);
         let (heard, untold) = (0, Untold::default());
-        let mut containers = Containers { questions, answers, known, heard, untold, lost };
+        let keep_back = AWAIT;
+        let mut containers =
+            Containers { questions, answers, known, heard, keep_back, untold, lost };
         containers.await_lists(present);
         Ok(containers)
     }
@@ -213,7 +217,7 @@ impl Containers {
     pub fn awaited(&self, id: ContainerId, now: Instant) -> Awaited {
         match self.known.peek(&id) {
             Some(Known::Info(info)) => Awaited::Named(info.clone()),
-            Some(Known::Asked(at)) if now < *at + AWAIT => Awaited::Still,
+            Some(Known::Asked(at)) if now < *at + self.keep_back => Awaited::Still,
             _ => Awaited::Nothing,
         }
     }
@@ -225,4 +229,4 @@ impl Containers {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

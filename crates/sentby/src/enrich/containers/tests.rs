@@ -13,7 +13,8 @@ use wire::Request;
 
 const WEB: &str = "3f2a91bc0d1e44aa3f2a91bc0d1e44aa3f2a91bc0d1e44aa3f2a91bc0d1e44aa";
 const NEW: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
-const LATE: &str = "00000000000000000000000000000000000000000000000000000000000000ee";
+/// Known when it is asked for.
+pub const LATE: &str = "00000000000000000000000000000000000000000000000000000000000000ee";
 
 fn id(text: &str) -> ContainerId {
     ContainerId::parse(text).unwrap()
@@ -70,6 +71,21 @@ fn docker(told: Arc<std::sync::Barrier>) -> impl Fn(&str, &mut UnixStream) + Clo
             write(stream, "404 Not Found", r#"{"message":"no such container"}"#);
         }
     }
+}
+
+/// What asks one runtime, which lists nothing and gives this answer when it is asked for one.
+/// Events are kept back for this long.
+pub fn asking(
+    path: &Path,
+    keep_back: Duration,
+    answer: impl Fn() -> String + Clone + Send + 'static,
+) -> Containers {
+    serve(path, move |asked: &str, stream: &mut UnixStream| match asked {
+        "/containers/json" => write(stream, "200 OK", "[]"),
+        _ if asked.starts_with("/events") => hold(stream),
+        _ => write(stream, "200 OK", &answer()),
+    });
+    Containers { keep_back, ..start(&[(Api::Docker, path)]) }
 }
 
 fn start(sockets: &[(Api, &Path)]) -> Containers {
