@@ -509,6 +509,7 @@ impl Pipeline<'_> {
     fn close_ledger(&mut self, counts: Counts) {
         self.ledger = self.so_far(&counts);
         self.notes = counts.notes;
+        self.notes.extend(self.enricher.notes());
     }
 
     /// Where every capture went, as far as a source has counted.

@@ -268,6 +268,12 @@ impl Enricher {
         ]
     }
 
+    /// What people should know at the end.
+    pub fn notes(&self) -> Vec<String> {
+        let containers = self.local.as_ref().and_then(|l| l.containers.as_ref());
+        containers.map(Containers::notes).unwrap_or_default()
+    }
+
     /// Who sent it: the backend's word, or the holders of the socket.
     fn attribute(&mut self, capture: &Capture, now: Instant) -> (Evidence, Option<ProcessKey>) {
         self.candidates.clear();

@@ -7,10 +7,12 @@ use super::{Answer, Heard, MAX_CONTAINERS, MAX_QUESTIONS, PATIENCE, cri, docker}
 use crate::privileges;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -23,46 +25,54 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Most questions that are asked at the same time.
 const AT_ONCE: usize = 8;
 
-/// Answers that had no room.
-#[derive(Clone, Debug, Default)]
-pub struct Lost(Arc<AtomicU64>);
-
-impl Lost {
-    /// How many.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// How it goes.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Answers that had no room.
+    pub lost: AtomicU64,
+    /// Sockets that could not be used when they were last tried, and why: the runtime's words,
+    /// perhaps.
+    pub failing: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 /// Where answers go; it never waits.
 #[derive(Clone)]
 struct Answers {
     to: SyncSender<Answer>,
-    lost: Lost,
+    state: Arc<State>,
 }
 
 impl Answers {
     fn give(&self, answer: Answer) {
         if self.to.try_send(answer).is_err() {
-            self.lost.0.fetch_add(1, Ordering::Relaxed);
+            self.state.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Keeps in mind how it went with a socket.
+    fn note(&self, socket: &RuntimeSocket, why: Option<String>) {
+        let mut failing = self.state.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => failing.insert(socket.path.clone(), why),
+            None => failing.remove(&socket.path),
+        };
     }
 }
 
 /// Starts the thread. It ends when the questions' other end is gone.
 pub fn start(
     sockets: Vec<RuntimeSocket>,
-) -> io::Result<(Sender<ContainerId>, Receiver<Answer>, Lost)> {
+) -> io::Result<(Sender<ContainerId>, Receiver<Answer>, Arc<State>)> {
     let (to, answers) = mpsc::sync_channel(MAX_CONTAINERS);
     let (questions, asked) = tokio::sync::mpsc::channel(MAX_QUESTIONS);
-    let lost = Lost::default();
-    let give = Answers { to, lost: lost.clone() };
+    let state = Arc::new(State::default());
+    let give = Answers { to, state: state.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("sentby-contain".to_owned()).spawn(move || {
         privileges::drop_unneeded();
         runtime.block_on(run(sockets.into(), asked, give));
     })?;
-    Ok((questions, answers, lost))
+    Ok((questions, answers, state))
 }
 
 async fn run(sockets: Arc<[RuntimeSocket]>, mut asked: Questions<ContainerId>, give: Answers) {
@@ -89,6 +99,7 @@ async fn keep_up(socket: RuntimeSocket, give: Answers) {
             Heard::Container(id, info) => give.give(Answer::Known(id, info)),
             Heard::Listed => {
                 listed = true;
+                give.note(&socket, None);
                 if std::mem::take(&mut first) {
                     give.give(Answer::Listed);
                 }
@@ -100,6 +111,11 @@ async fn keep_up(socket: RuntimeSocket, give: Answers) {
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
         };
+        match &ended {
+            Err(e) => give.note(&socket, Some(e.to_string())),
+            Ok(false) if socket.named => give.note(&socket, Some("nobody listens".to_owned())),
+            Ok(_) => {}
+        }
         if std::mem::take(&mut first) {
             give.give(Answer::Listed);
         }

@@ -18,10 +18,14 @@ pub use info::{ContainerId, ContainerInfo};
 pub use socket::RuntimeSocket;
 
 use super::lru::Lru;
+use crate::escape::{MAX_TEXT, Visible};
 use anyhow::{Context, Result};
-use asker::Lost;
-use std::sync::Arc;
+use asker::State;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
@@ -121,7 +125,7 @@ pub struct Containers {
     /// How long events are kept back: [`AWAIT`], but in tests.
     keep_back: Duration,
     untold: Untold,
-    lost: Lost,
+    state: Arc<State>,
 }
 
 impl Containers {
@@ -129,13 +133,13 @@ impl Containers {
     /// error is one of the thread that could not be started.
     pub fn start(sockets: Vec<RuntimeSocket>) -> Result<Containers> {
         let present = sockets.iter().filter(|socket| socket.is_there()).count();
-        let (questions, answers, lost) =
+        let (questions, answers, state) =
             asker::start(sockets).context("starting the thread that asks container runtimes")?;
         let known = Lru::new(MAX_CONTAINERS);
         let (heard, untold) = (0, Untold::default());
         let keep_back = AWAIT;
         let mut containers =
-            Containers { questions, answers, known, heard, keep_back, untold, lost };
+            Containers { questions, answers, known, heard, keep_back, untold, state };
         containers.await_lists(present);
         Ok(containers)
     }
@@ -224,7 +228,21 @@ impl Containers {
 
     /// What could not be done.
     pub fn untold(&self) -> Untold {
-        Untold { unanswered: self.untold.unanswered + self.lost.get(), ..self.untold }
+        let lost = self.state.lost.load(Ordering::Relaxed);
+        Untold { unanswered: self.untold.unanswered + lost, ..self.untold }
+    }
+
+    /// Which sockets could not be used when they were last tried, and why: a line for each.
+    pub fn notes(&self) -> Vec<String> {
+        let failing = self.state.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |(path, why): (&PathBuf, &String)| {
+            let mut line = String::new();
+            let mut visible = Visible::new(&mut line, MAX_TEXT);
+            let _ = write!(visible, "container runtime at {}: {why}", path.display());
+            visible.finish();
+            line + "; its containers go by their ids"
+        };
+        failing.iter().map(line).collect()
     }
 }
 

@@ -22,6 +22,8 @@ pub struct RuntimeSocket {
     pub api: Api,
     /// Where it is.
     pub path: PathBuf,
+    /// The user named it: it is missed where it is not there.
+    pub named: bool,
 }
 
 /// Where runtimes listen if they are not told otherwise.
@@ -37,7 +39,8 @@ const DEFAULTS: [(Api, &str); 6] = [
 impl RuntimeSocket {
     /// The usual ones, whether they are there or not, and these.
     pub fn all(more: &[RuntimeSocket]) -> Vec<RuntimeSocket> {
-        let usual = DEFAULTS.map(|(api, path)| RuntimeSocket { api, path: path.into() });
+        let usual =
+            DEFAULTS.map(|(api, path)| RuntimeSocket { api, path: path.into(), named: false });
         let mut all = more.to_vec();
         all.extend(usual.into_iter().filter(|socket| more.iter().all(|m| m.path != socket.path)));
         all
@@ -84,7 +87,7 @@ impl FromStr for RuntimeSocket {
             let of_cri = ["containerd", "cri"].iter().any(|word| path.contains(word));
             if of_cri { Api::Cri } else { Api::Docker }
         });
-        Ok(RuntimeSocket { api, path: Path::new(path).to_owned() })
+        Ok(RuntimeSocket { api, path: Path::new(path).to_owned(), named: true })
     }
 }
 

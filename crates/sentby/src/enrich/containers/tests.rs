@@ -89,7 +89,11 @@ pub fn asking(
 }
 
 fn start(sockets: &[(Api, &Path)]) -> Containers {
-    let of = |(api, path): &(Api, &Path)| RuntimeSocket { api: *api, path: (*path).to_owned() };
+    let of = |(api, path): &(Api, &Path)| RuntimeSocket {
+        api: *api,
+        path: (*path).to_owned(),
+        named: true,
+    };
     Containers::start(sockets.iter().map(of).collect()).unwrap()
 }
 
@@ -255,6 +259,23 @@ fn no_runtime_is_no_fault() {
     }
     assert_eq!(now(&mut containers, WEB), None);
     assert_eq!(containers.untold().unanswered, 0);
+    // But these are missed, since they were asked for by name.
+    let why = "nobody listens; its containers go by their ids";
+    let want = [absent, dead].map(|p| format!("container runtime at {}: {why}", p.display()));
+    assert_eq!(containers.notes(), want);
+}
+
+#[test]
+fn what_a_socket_fails_by_is_told_and_does_no_harm() {
+    let dir = Scratch::new();
+    let path = dir.path("docker.sock");
+    serve(&path, |_: &str, stream: &mut UnixStream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 \x1b]0;x\x07\r\nContent-Length: 0\r\n\r\n");
+    });
+    let containers = start(&[(Api::Docker, &path)]);
+    let [note] = &containers.notes()[..] else { panic!("{:?}", containers.notes()) };
+    assert!(note.starts_with("container runtime at /"), "{note}");
+    assert!(!note.chars().any(crate::escape::is_hidden), "{note:?}");
 }
 
 #[test]

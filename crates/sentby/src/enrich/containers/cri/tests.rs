@@ -50,7 +50,7 @@ fn serve(path: &Path, answer: Answer) -> RuntimeSocket {
             tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
         }
     });
-    RuntimeSocket { api: Api::Cri, path: path.to_owned() }
+    RuntimeSocket { api: Api::Cri, path: path.to_owned(), named: false }
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
