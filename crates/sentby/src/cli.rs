@@ -12,7 +12,7 @@ use crate::generate::Generate;
 use crate::output::TimeStyle;
 use crate::report::ReportArgs;
 use crate::store::cli::{QueryArgs, RecordArgs};
-use crate::watch::WatchArgs;
+use crate::watch::{FleetArgs, WatchArgs};
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
@@ -83,8 +83,11 @@ pub struct TraceArgs {
 pub struct TopArgs {
     /// Show a capture file (pcap, pcapng) instead, by its own time
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all =
-          ["backend", "hooks", "btf", "module", "offsets", "buffer_size", "perf_buffer"])]
+          ["backend", "hooks", "btf", "module", "offsets", "buffer_size", "perf_buffer", "nats"])]
     pub from: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Fleet: show what agents publish (docs/fleet.md)")]
+    pub fleet: FleetArgs,
 
     #[command(flatten)]
     pub trace: TraceArgs,

@@ -81,6 +81,19 @@ impl ServerArgs {
     }
 }
 
+/// A word of a command line, without the user and the password that URLs in it may hold.
+pub fn without_password(word: &[u8]) -> Vec<u8> {
+    let urls = word.split(|b| *b == b',').map(|url| {
+        let from = url.windows(3).position(|w| w == b"://").map(|at| at + 3);
+        let to = url.iter().rposition(|b| *b == b'@');
+        match from.zip(to).filter(|(from, to)| from <= to) {
+            Some((from, to)) => [&url[..from], b"***", &url[to..]].concat(),
+            None => url.to_vec(),
+        }
+    });
+    urls.collect::<Vec<_>>().join(&b',')
+}
+
 /// A name as one token of a subject: dots would be several.
 pub fn token(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
@@ -102,6 +115,19 @@ mod tests {
         assert_eq!(token("web-1.example.com"), "web-1_example_com");
         assert_eq!(token("a b*>\u{e9}"), "a_b___");
         assert_eq!(token(""), "_");
+    }
+
+    #[test]
+    fn command_lines_are_told_without_passwords() {
+        for (word, plain) in [
+            ("--nats=nats://u:secret@a,tls://v:p@ss@b:1", "--nats=nats://***@a,tls://***@b:1"),
+            ("nats://192.0.2.1", "nats://192.0.2.1"),
+            ("a@b", "a@b"),
+            ("a@b://c", "a@b://c"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(word.as_bytes()), plain.as_bytes());
+        }
     }
 
     #[test]

@@ -313,6 +313,93 @@ fn what_agents_publish_is_watched_as_it_was_sent() {
     assert!(all(&["--on", "nobody"]).is_empty());
 }
 
+/// Two machines that have sent the same: the servers, and what each sent.
+fn two_machines(scratch: &Scratch) -> Option<(Server, Vec<Value>)> {
+    let server = Server::new(scratch)?;
+    let file = capture("ptcpdump.pcapng");
+    for host in ["one", "two.example"] {
+        let (url, spool) = (server.url(), scratch.path(host));
+        let run =
+            ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", host];
+        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+    }
+    let output = command(&["replay", &file, "-q", "--json"]).output().expect("sentby runs");
+    let lines = stdout(&output);
+    let sent = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    Some((server, sent))
+}
+
+fn lines_of(run: &[&str]) -> Vec<Value> {
+    let output = command(run).output().expect("sentby runs");
+    stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_fleet_is_recorded_and_asked_by_machine() {
+    let scratch = Scratch::new("fleet-record");
+    let Some((server, sent)) = two_machines(&scratch) else { return };
+    let (url, db) = (server.url(), scratch.path("fleet.db"));
+    let all = ["--nats", &url, "--since", "1970-01-02", "--no-follow"];
+    let record = |more: &[&str]| {
+        let run = [&["record", "-q", "-o", &db][..], &all, more].concat();
+        stderr(&command(&run).output().expect("sentby runs"));
+    };
+    record(&[]);
+    let mut want = Vec::new();
+    for host in ["one", "two.example"] {
+        for event in &sent {
+            let mut event = event.clone();
+            event.as_object_mut().expect("an object").insert("host".into(), json!(host));
+            want.push(event);
+        }
+    }
+    let got = lines_of(&["query", "-q", "--from", &db, "--json"]);
+    let sorted = |events: &[Value]| {
+        let mut lines: Vec<String> = events.iter().map(Value::to_string).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&got), sorted(&want));
+    // By sums, and one by one.
+    for more in [&[][..], &["ip", "or", "ip6"]] {
+        let groups =
+            lines_of(&[&["query", "-q", "--from", &db, "--by", "host", "--json"], more].concat());
+        let by: Vec<_> =
+            groups.iter().map(|g| (g["host"].as_str(), g["events"].as_u64())).collect();
+        let n = Some(sent.len() as u64);
+        assert_eq!(by.len(), 2, "{groups:?}");
+        assert!(by.contains(&(Some("one"), n)) && by.contains(&(Some("two.example"), n)), "{by:?}");
+        let count = [&["query", "-q", "--from", &db, "--count", "--on", "one"], more].concat();
+        let one = command(&count).output().expect("sentby runs");
+        assert_eq!(stdout(&one).trim(), sent.len().to_string(), "{more:?}");
+    }
+    let glob = ["query", "-q", "--from", &db, "--json", "--on", "t*", "--limit", "1"];
+    assert_eq!(lines_of(&glob)[0]["host"], "two.example");
+    // One of them alone is not even sent.
+    fs::remove_file(&db).expect("removed");
+    record(&["--on", "two.example"]);
+    assert_eq!(lines_of(&["query", "-q", "--from", &db, "--json"]).len(), sent.len());
+}
+
+#[test]
+fn a_fleet_is_reported_on_without_the_passwords_of_its_servers() {
+    let scratch = Scratch::new("fleet-report");
+    let Some((server, sent)) = two_machines(&scratch) else { return };
+    let url = server.url().replace("nats://", "nats://someone:secret@");
+    let page = scratch.path("report.html");
+    let run = ["report", "--nats", &url, "-o", &page, "--on", "!two.example"];
+    let said = stderr(&command(&run).output().expect("sentby runs"));
+    let html = fs::read_to_string(&page).expect("a page");
+    assert!(said.contains(&format!("{} events", sent.len())), "{said}");
+    assert!(html.contains("\"host\":\"one\"") && !html.contains("two.example\""), "{said}");
+    assert!(
+        !html.contains("secret") && html.contains("nats://***@127.0.0.1"),
+        "it has the password"
+    );
+    let live = command(&["icmp", "--on", "one"]).output().expect("sentby runs");
+    assert_eq!(live.status.code(), Some(2), "{live:?}");
+}
+
 fn stdout(output: &Output) -> String {
     stderr(output);
     String::from_utf8(output.stdout.clone()).expect("UTF-8")

@@ -71,6 +71,11 @@ pub struct FilterArgs {
     #[arg(long, value_name = "GLOB")]
     pub pod_namespace: Vec<String>,
 
+    /// Sent by this machine, where events of several come together (watch); its name, or as
+    /// subjects have it
+    #[arg(long, value_name = "HOST")]
+    pub on: Vec<String>,
+
     /// What was given to the options over fields: those come from the protocols.
     #[arg(skip)]
     pub fields: Vec<FieldArg>,

@@ -39,6 +39,7 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         containers: list("--container", &args.container, pattern)?,
         pods: list("--pod", &args.pod, pattern)?,
         pod_namespaces: list("--pod-namespace", &args.pod_namespace, pattern)?,
+        hosts: list("--on", &args.on, pattern)?,
         fields: args.fields.iter().map(fields::read).collect::<Result<_>>()?,
         expression: expression(&args.expression)?,
         children: args.children,

@@ -21,7 +21,8 @@ impl Filter {
             && self.units.is_open()
             && self.containers.is_open()
             && self.pods.is_open()
-            && self.pod_namespaces.is_open());
+            && self.pod_namespaces.is_open()
+            && self.hosts.is_open());
         says.then(|| Filter {
             pids: self.pids.clone(),
             comms: self.comms.clone(),
@@ -32,6 +33,7 @@ impl Filter {
             containers: self.containers.clone(),
             pods: self.pods.clone(),
             pod_namespaces: self.pod_namespaces.clone(),
+            hosts: self.hosts.clone(),
             children: self.children,
             kernel: true,
             forwarded: true,

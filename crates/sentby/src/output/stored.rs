@@ -8,7 +8,7 @@ use crate::event::Event;
 use std::io;
 
 /// What belongs to the sender beside what is steady about its process.
-static OF_SENDERS: [&str; 5] = ["pid", "comm", "process_comm", "uid", "user"];
+static OF_SENDERS: [&str; 6] = ["pid", "comm", "process_comm", "uid", "user", "host"];
 
 /// What stands in no column of its own.
 static OTHERS: [&str; 3] = ["candidates", "go", "faults"];
@@ -105,11 +105,8 @@ impl Named {
         is_of_sender(field) || OF_FLOWS.contains(&field.name)
     }
 
-    /// What an event has of it, for people.
-    pub fn shown(&self, event: &Event<'_>) -> Option<String> {
-        let mut json = Vec::new();
-        write_named(event, std::slice::from_ref(self), &mut json).ok()?;
-        let object: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    /// What an object of [`write_named`] has of it, for people.
+    pub fn shown(&self, object: &serde_json::Value) -> Option<String> {
         let mut out = String::new();
         let text = match object.get(self.name())? {
             serde_json::Value::String(text) => text.clone(),
