@@ -6,6 +6,7 @@ mod values;
 
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
+use crate::enrich::{Containers, Enricher, RuntimeSocket};
 use crate::filter::FilterArgs;
 use crate::fleet::FleetTask;
 use crate::generate::Generate;
@@ -13,6 +14,7 @@ use crate::output::TimeStyle;
 use crate::report::ReportArgs;
 use crate::store::cli::{QueryArgs, RecordArgs};
 use crate::watch::{FleetArgs, WatchArgs};
+use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
 pub use run::RunArgs;
@@ -192,6 +194,15 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub no_names: bool,
 
+    /// Ask this container runtime as well: a socket, with `docker:` or `cri:` before it where
+    /// its name does not tell what is spoken there
+    #[arg(long, value_name = "[API:]PATH")]
+    pub runtime_socket: Vec<RuntimeSocket>,
+
+    /// Do not ask container runtimes for names: containers go by their ids alone
+    #[arg(long)]
+    pub no_container_names: bool,
+
     /// Use per-CPU perf buffers, as before Linux 5.8
     #[arg(long, hide = true)]
     pub perf_buffer: bool,
@@ -247,6 +258,14 @@ pub enum Color {
     Always,
     /// Never.
     Never,
+}
+
+impl CaptureArgs {
+    /// What fills in events of this machine. It begins to ask container runtimes.
+    pub fn enricher(&self) -> Result<Enricher> {
+        let all = (!self.no_container_names).then(|| RuntimeSocket::all(&self.runtime_socket));
+        Ok(Enricher::new(all.map(Containers::start).transpose()?))
+    }
 }
 
 impl OutputArgs {

@@ -93,6 +93,8 @@ pub struct Filter {
     cgroups: Choice<Pattern>,
     units: Choice<Pattern>,
     containers: Choice<Pattern>,
+    pods: Choice<Pattern>,
+    pod_namespaces: Choice<Pattern>,
     hosts: Choice<Pattern>,
     fields: Vec<Fields>,
     expression: Option<Expression>,
@@ -191,10 +193,19 @@ impl Filter {
         let cgroup = event.process.and_then(|p| p.cgroup.as_deref());
         let unit = event.unit.map(str::as_bytes);
         let container = event.container.map(str::as_bytes);
+        let told = event.process.and_then(|p| p.container.as_deref());
+        let is = |p: &Pattern, text: Option<&str>| text.is_some_and(|t| p.matches(t.as_bytes()));
         self.exes.admits(|p| exe.is_some_and(|e| p.matches_path(e)))
             && self.cgroups.admits(|p| cgroup.is_some_and(|c| p.matches_subtree(c)))
             && self.units.admits(|p| unit.is_some_and(|u| p.matches(u)))
-            && self.containers.admits(|p| container.is_some_and(|c| p.matches_prefix(c)))
+            && self.containers.admits(|p| {
+                container.is_some_and(|c| p.matches_prefix(c))
+                    || told.is_some_and(|t| is(p, t.name.as_deref()))
+            })
+            && self.pods.admits(|p| told.is_some_and(|t| is(p, t.pod.as_deref())))
+            && self
+                .pod_namespaces
+                .admits(|p| told.is_some_and(|t| is(p, t.pod_namespace.as_deref())))
     }
 
     /// pids, and with `--children` their descendants.

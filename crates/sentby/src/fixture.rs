@@ -1,7 +1,7 @@
 //! What the tests of several modules share: a scratch directory, a protocol with a
 //! field of every kind, and an event to change.
 
-use crate::enrich::GoBuild;
+use crate::enrich::{ContainerInfo, GoBuild};
 use crate::event::{
     Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Raw, Task, Wanted,
 };
@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use wire::{Field, Interest, Kind, Layer, Packet, Protocol, Request, Switches, Value};
 
@@ -175,7 +176,7 @@ impl Sample {
         sample.host = Some(text.clone());
         sample.user = Some(text.clone());
         sample.unit = Some(text.clone());
-        sample.container = Some(text);
+        sample.container = Some(text.clone());
         let ancestor = |pid| crate::event::Ancestor { pid, comm: evil.to_vec() };
         sample.process = Some(Process {
             start: Some(1_800_000_000_000_000_000),
@@ -189,6 +190,12 @@ impl Sample {
             argv_truncated: true,
             cgroup: Some(evil.to_vec()),
             inner_pid: Some(7),
+            container: Some(Arc::new(ContainerInfo {
+                name: Some(text.clone()),
+                image: Some(text.clone()),
+                pod: Some(text.clone()),
+                pod_namespace: Some(text.clone()),
+            })),
         });
         sample.candidates = vec![
             Candidate { key: ProcessKey { pid: 12, start_ticks: 1 }, comm: evil.to_vec() },

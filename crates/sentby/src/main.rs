@@ -20,6 +20,7 @@ mod ledger;
 mod nats;
 mod openings;
 mod output;
+mod owned;
 mod pipeline;
 mod plan;
 mod privileges;

@@ -2,12 +2,12 @@
 
 use super::lane::Lane;
 use super::notify::Notify;
-use super::owned::{Owned, Owning};
 use super::queue::Events;
 use super::status::Status;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::output::Output;
+use crate::owned::{Owned, Owning};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,6 @@ mod lane;
 mod notify;
 mod outputs;
 mod own;
-mod owned;
 mod queue;
 mod reload;
 mod running;

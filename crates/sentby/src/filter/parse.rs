@@ -37,6 +37,8 @@ pub fn filter(args: &FilterArgs, host: &dyn Lookup) -> Result<Filter> {
         cgroups: texts("--cgroup", &args.cgroup, cgroup)?,
         units: texts("--unit", &args.unit, unit)?,
         containers: list("--container", &args.container, pattern)?,
+        pods: list("--pod", &args.pod, pattern)?,
+        pod_namespaces: list("--pod-namespace", &args.pod_namespace, pattern)?,
         hosts: list("--on", &args.on, pattern)?,
         fields: args.fields.iter().map(fields::read).collect::<Result<_>>()?,
         expression: expression(&args.expression)?,

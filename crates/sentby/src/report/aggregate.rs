@@ -221,6 +221,10 @@ const OF_SENDER_ROW: &[&str] = &[
     "user",
     "unit",
     "container",
+    "container_name",
+    "container_image",
+    "pod",
+    "pod_namespace",
     "cgroup",
 ];
 

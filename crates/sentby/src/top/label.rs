@@ -2,7 +2,6 @@
 
 use super::model::View;
 use super::text::{self, MAX_CELL};
-use crate::enrich::SHORT_ID;
 use crate::escape::Visible;
 use crate::event::{Event, Evidence};
 
@@ -113,11 +112,8 @@ fn candidates(event: &Event<'_>) -> String {
 
 /// Container, else unit.
 fn unit(event: &Event<'_>) -> String {
-    match (event.container, event.unit) {
-        (Some(id), _) => {
-            let hex = id.len() > SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
-            text::safe(if hex { &id[..SHORT_ID] } else { id }.as_bytes())
-        }
+    match (event.container_shown(), event.unit) {
+        (Some(shown), _) => text::safe(shown.as_bytes()),
         (None, unit) => unit.map(|u| text::safe(u.as_bytes())).unwrap_or_default(),
     }
 }

@@ -157,8 +157,9 @@ fn open(
             ebpf::catch_libbpf_messages(trace.output.run.verbose > 1);
             let filter = Filter::new(&trace.filter)?;
             let plan = Plan { names: !trace.capture.no_names, ..filter.plan(&asked) };
+            let enricher = trace.capture.enricher()?;
             let reader = trace::open(&trace.capture, &plan, &trace.output.run)?;
-            (filter, Enricher::new(), reader)
+            (filter, enricher, reader)
         }
         Some(path) => {
             let filter = Filter::detached(&trace.filter)?;
