@@ -221,6 +221,8 @@ pub struct Recorded {
     pub dst_name: Option<(Vec<u8>, String)>,
     /// The machine that it was sent from.
     pub host: Option<String>,
+    /// How many events of its process it stands for.
+    pub sampled: Option<u32>,
     /// The request itself, as it was understood then.
     pub stored: Option<Stored>,
 }
@@ -372,6 +374,9 @@ pub enum Raw<'a> {
 pub struct Event<'a> {
     /// The machine that it was sent from, where events of several come together.
     pub host: Option<&'a str>,
+    /// How many events of its process it stands for, itself included, where some were left out
+    /// (`agent --max-cpu`).
+    pub sampled: Option<u32>,
     /// What the backend saw.
     pub capture: &'a Capture,
     /// Final evidence: the backend's, or `procfs` where enrichment found the sender.

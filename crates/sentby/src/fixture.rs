@@ -93,6 +93,7 @@ impl Protocol for Probe {
 /// An event with owned parts: change them, then take the event.
 pub struct Sample {
     pub host: Option<String>,
+    pub sampled: Option<u32>,
     pub capture: Capture,
     pub evidence: Evidence,
     pub key: Option<ProcessKey>,
@@ -121,6 +122,7 @@ impl Sample {
         request.set("number", Value::Number(7));
         Sample {
             host: None,
+            sampled: None,
             capture: capture(),
             evidence: Evidence::Task,
             key: Some(ProcessKey { pid: 4711, start_ticks: 100 }),
@@ -174,6 +176,7 @@ impl Sample {
         sample.tid = Some(4712);
         sample.comm = Some(evil.to_vec());
         sample.host = Some(text.clone());
+        sample.sampled = Some(9);
         sample.user = Some(text.clone());
         sample.unit = Some(text.clone());
         sample.container = Some(text.clone());
@@ -221,6 +224,7 @@ impl Sample {
     pub fn event<'a>(&'a self) -> Event<'a> {
         Event {
             host: self.host.as_deref(),
+            sampled: self.sampled,
             capture: &self.capture,
             evidence: self.evidence,
             key: self.key,

@@ -48,6 +48,7 @@ pub struct Owned {
     len: Option<u32>,
     raw: Bytes,
     outcome: Option<wire::Outcome>,
+    sampled: Option<u32>,
 }
 
 /// Makes events own what they say; what is known about a process is shared.
@@ -94,6 +95,7 @@ impl Owning {
                 }
             },
             outcome: event.outcome,
+            sampled: event.sampled,
         }
     }
 
@@ -129,7 +131,8 @@ impl Owned {
     /// The event as outputs take it.
     pub fn event(&self) -> Event<'_> {
         Event {
-            host: None,
+            host: self.capture.recorded.as_deref().and_then(|r| r.host.as_deref()),
+            sampled: self.sampled,
             capture: &self.capture,
             evidence: self.evidence,
             key: self.key,

@@ -40,6 +40,7 @@ pub fn message(status: &Status, host: &str, state: &str, own: (&str, Standing)) 
         "filtered": ledger.all_filtered(),
         "lost": ledger.lost,
         "details_lost": ledger.details_lost,
+        "sampled_out": status.sampling().left_out,
         "outputs": outputs,
     });
     let known = [

@@ -210,6 +210,7 @@ impl Enricher {
         let (sport, dport) = ends.ports.unzip();
         let event = Event {
             host: recorded.and_then(|r| r.host.as_deref()),
+            sampled: recorded.and_then(|r| r.sampled),
             capture,
             evidence,
             key,

@@ -420,6 +420,14 @@ pub static FIELDS: &[Field] = &[
         get: |e| e.host.map(|h| Value::Text(h.as_bytes())),
     },
     Field {
+        name: "sampled",
+        of: Of::Event,
+        kind: Kind::Number,
+        doc: "How many events of its process it stands for, itself included; only where \
+              `agent --max-cpu` left some out.",
+        get: |e| e.sampled.map(|n| Value::Number(n.into())),
+    },
+    Field {
         name: "faults",
         of: Of::Event,
         kind: Kind::Names,

@@ -11,7 +11,7 @@ use std::io;
 static OF_SENDERS: [&str; 6] = ["pid", "comm", "process_comm", "uid", "user", "host"];
 
 /// What stands in no column of its own.
-static OTHERS: [&str; 3] = ["candidates", "go", "faults"];
+static OTHERS: [&str; 4] = ["candidates", "go", "faults", "sampled"];
 
 /// Whether a field says something about the sender, and nothing about the request.
 pub fn is_of_sender(field: &Field) -> bool {
@@ -31,7 +31,7 @@ pub fn request(event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<()> {
 /// Appends what stands in no column, if there is any.
 pub fn more(event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<bool> {
     let plain = event.candidates.is_empty() && event.go.is_none() && event.outcome.is_none();
-    if plain && event.request.faults.is_empty() {
+    if plain && event.request.faults.is_empty() && event.sampled.is_none() {
         return Ok(false);
     }
     write(event, |field| OTHERS.contains(&field.name), out)?;

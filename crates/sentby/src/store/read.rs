@@ -167,6 +167,7 @@ pub fn flow<T>(
     let named = to.name.as_ref().map(|(name, source)| DstName { name, source });
     look(&Event {
         host: sender.host.as_deref(),
+        sampled: None,
         capture: &capture,
         evidence,
         key: sender.key,
@@ -487,6 +488,7 @@ impl Known {
             go: more.0.get("go").and_then(|go| recorded::build(&Object(go))),
             dst_name: to.name.clone(),
             host: sender.as_ref().and_then(|s| s.host.clone()),
+            sampled: more.number32("sampled"),
             stored: Some(Stored {
                 row: id,
                 ends: Ends { src, dst: to.address, ports },

@@ -76,6 +76,7 @@ impl Decoder {
             go: value.get("go").and_then(|go| recorded::build(&Object(go))),
             dst_name: event.text("dst_name").zip(event.name("dst_name_from").map(str::to_owned)),
             host: event.name("host").map(str::to_owned),
+            sampled: event.number32("sampled"),
             stored: Some(Stored {
                 row: self.row,
                 ends,
@@ -179,7 +180,7 @@ mod tests {
                 r#""container_image":"i","pod":"p","pod_namespace":"n","#,
                 r#""netns":9,"socket":8,"shared":true,"#,
                 r#""src":"192.0.2.1","sport":3,"dst":"192.0.2.2","dport":4,"dst_name":"n","#,
-                r#""dst_name_from":"dns","iface":"eth0","len":60,"host":"{}","#,
+                r#""dst_name_from":"dns","iface":"eth0","len":60,"host":"{}","sampled":4,"#,
                 r#""faults":["truncated"],"{}":{{}}}}"#
             ),
             protocol, exe, host, protocol

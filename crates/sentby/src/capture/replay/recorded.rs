@@ -48,6 +48,7 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
             opening: None,
             stored: None,
             host: event.name("host").map(str::to_owned),
+            sampled: event.number32("sampled"),
             user: event.name("user").map(str::to_owned),
             candidates: candidates(&event),
             go: event.0.get("go").and_then(|go| build(&Object(go))),

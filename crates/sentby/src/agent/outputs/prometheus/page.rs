@@ -2,7 +2,7 @@
 
 use super::series::Series;
 use crate::agent::own::{build, cpu_seconds, resident_bytes};
-use crate::agent::status::{Counted, Status};
+use crate::agent::status::{Counted, Sampling, Status};
 use crate::ledger::{HookCount, Ledger};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 pub fn write(series: &mut Series, status: &Status, kernel: Option<&str>) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     requests(&mut page, series);
-    captures(&mut page, &status.ledger());
+    captures(&mut page, &status.ledger(), status.sampling());
     hooks(&mut page, &status.ledger().hooks, &status.hooks());
     outputs(&mut page, &status.outputs());
     agent(&mut page, status, kernel);
@@ -82,13 +82,21 @@ fn requests(page: &mut Page, series: &mut Series) {
     }
 }
 
-fn captures(page: &mut Page, ledger: &Ledger) {
+fn captures(page: &mut Page, ledger: &Ledger, sampling: Sampling) {
     let counted = [
         ("sentby_events_total", "Events handed to the outputs.", ledger.shown),
         ("sentby_filtered_total", "Captures that the filter rejected.", ledger.all_filtered()),
     ];
     for (name, help, n) in counted {
         page.single(name, Kind::Counter, help, n);
+    }
+    let Sampling { quota, left_out } = sampling;
+    let name = "sentby_sampled_out_total";
+    page.single(name, Kind::Counter, "Events that were left out (--max-cpu).", left_out);
+    let (name, help) = ("sentby_sample_quota", "Events of a process in a second; absent: all.");
+    page.family(name, Kind::Gauge, help);
+    if let Some(quota) = quota {
+        page.sample(name, &[], quota);
     }
     page.places("sentby_lost_total", "Captures lost, by place (docs/events.md).", &ledger.lost);
     let help = "Events with details missing, by place (docs/events.md).";
