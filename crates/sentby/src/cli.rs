@@ -6,12 +6,15 @@ mod values;
 
 use crate::asked::Asked;
 use crate::capture::BACKENDS;
+use crate::enrich::{Containers, Enricher, RuntimeSocket};
 use crate::filter::FilterArgs;
+use crate::fleet::FleetTask;
 use crate::generate::Generate;
 use crate::output::TimeStyle;
 use crate::report::ReportArgs;
 use crate::store::cli::{QueryArgs, RecordArgs};
-use crate::watch::WatchArgs;
+use crate::watch::{FleetArgs, WatchArgs};
+use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 use declared::{field_args, switched_on, with_protocols};
 pub use run::RunArgs;
@@ -40,6 +43,8 @@ pub enum Task {
     Agent,
     /// Show events of many machines.
     Watch(Vec<Asked>, Box<WatchArgs>),
+    /// Tell which agents report.
+    Fleet(FleetTask),
     /// Ask a recording.
     Query(Vec<Asked>, Box<QueryArgs>),
     /// Tell what this machine allows.
@@ -81,8 +86,11 @@ pub struct TraceArgs {
 pub struct TopArgs {
     /// Show a capture file (pcap, pcapng) instead, by its own time
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all =
-          ["backend", "hooks", "btf", "module", "offsets", "buffer_size", "perf_buffer"])]
+          ["backend", "hooks", "btf", "module", "offsets", "buffer_size", "perf_buffer", "nats"])]
     pub from: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Fleet: show what agents publish (docs/fleet.md)")]
+    pub fleet: FleetArgs,
 
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -186,6 +194,15 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub no_names: bool,
 
+    /// Ask this container runtime as well: a socket, with `docker:` or `cri:` before it where
+    /// its name does not tell what is spoken there
+    #[arg(long, value_name = "[API:]PATH")]
+    pub runtime_socket: Vec<RuntimeSocket>,
+
+    /// Do not ask container runtimes for names: containers go by their ids alone
+    #[arg(long)]
+    pub no_container_names: bool,
+
     /// Use per-CPU perf buffers, as before Linux 5.8
     #[arg(long, hide = true)]
     pub perf_buffer: bool,
@@ -243,6 +260,14 @@ pub enum Color {
     Never,
 }
 
+impl CaptureArgs {
+    /// What fills in events of this machine. It begins to ask container runtimes.
+    pub fn enricher(&self) -> Result<Enricher> {
+        let all = (!self.no_container_names).then(|| RuntimeSocket::all(&self.runtime_socket));
+        Ok(Enricher::new(all.map(Containers::start).transpose()?))
+    }
+}
+
 impl OutputArgs {
     /// The time style that `-t` and its repetitions choose.
     pub fn time_style(&self) -> TimeStyle {
@@ -273,6 +298,9 @@ pub fn command() -> Command {
     let systemtap = SystemTapTask::augment_subcommands(Command::new("systemtap"))
         .about("The systemtap backend's script, and modules of it")
         .subcommand_required(true);
+    let fleet = FleetTask::augment_subcommands(Command::new("fleet"))
+        .about("The agents of many machines: who reports, and who does not (docs/fleet.md)")
+        .subcommand_required(true);
     let generate = Generate::augment_subcommands(Command::new("generate"))
         .about("Man pages and completions, for packages")
         .subcommand_required(true)
@@ -299,6 +327,7 @@ pub fn command() -> Command {
         .subcommand(with_protocols(QueryArgs::command(), "all"))
         .subcommand(with_protocols(crate::agent::command(), "all"))
         .subcommand(with_protocols(WatchArgs::command(), "all"))
+        .subcommand(fleet)
         .subcommand(doctor)
         .subcommand(systemtap)
         .subcommand(generate)
@@ -361,6 +390,7 @@ fn task(matches: &ArgMatches) -> Result<Task, clap::Error> {
             let asked = words(&args.words, &mut args.filter, matches);
             Ok(Task::Watch(asked, Box::new(args)))
         }
+        "fleet" => Ok(Task::Fleet(FleetTask::from_arg_matches(matches)?)),
         crate::agent::NAME => Ok(Task::Agent),
         "query" => {
             let mut args = QueryArgs::from_arg_matches(matches)?;

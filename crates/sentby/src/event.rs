@@ -4,7 +4,7 @@
 //! Absent is not zero: whatever a backend cannot know is `None` all the way to the
 //! output.
 
-use crate::enrich::GoBuild;
+use crate::enrich::{ContainerInfo, GoBuild, SHORT_ID};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -221,6 +221,8 @@ pub struct Recorded {
     pub dst_name: Option<(Vec<u8>, String)>,
     /// The machine that it was sent from.
     pub host: Option<String>,
+    /// How many events of its process it stands for.
+    pub sampled: Option<u32>,
     /// The request itself, as it was understood then.
     pub stored: Option<Stored>,
 }
@@ -279,6 +281,8 @@ pub struct Process {
     pub argv_truncated: bool,
     /// Path in the cgroup hierarchy.
     pub cgroup: Option<Vec<u8>>,
+    /// What its container is called, by the runtime that made it.
+    pub container: Option<Arc<ContainerInfo>>,
     /// pid in the innermost pid namespace, where it differs from the pid shown.
     pub inner_pid: Option<u32>,
 }
@@ -370,6 +374,9 @@ pub enum Raw<'a> {
 pub struct Event<'a> {
     /// The machine that it was sent from, where events of several come together.
     pub host: Option<&'a str>,
+    /// How many events of its process it stands for, itself included, where some were left out
+    /// (`agent --max-cpu`).
+    pub sampled: Option<u32>,
     /// What the backend saw.
     pub capture: &'a Capture,
     /// Final evidence: the backend's, or `procfs` where enrichment found the sender.
@@ -430,6 +437,17 @@ impl Event<'_> {
     /// The interface's name, without padding.
     pub fn iface_name(&self) -> Option<&[u8]> {
         self.capture.iface.as_ref().map(|i| until_nul(&i.name))
+    }
+
+    /// What people call its container: its name, else the beginning of its id.
+    pub fn container_shown(&self) -> Option<&str> {
+        let told = self.process.and_then(|p| p.container.as_deref());
+        if let Some(name) = told.and_then(|told| told.name.as_deref()) {
+            return Some(name);
+        }
+        let id = self.container?;
+        let hex = id.len() > SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
+        Some(if hex { &id[..SHORT_ID] } else { id })
     }
 
     /// The part of the kernel that sent it, where the evidence is `kernel` and the request tells.

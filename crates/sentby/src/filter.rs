@@ -21,6 +21,7 @@ pub use fields::FieldArg;
 
 use crate::asked::Asked;
 use crate::event::{Event, Evidence, ProcessKey};
+use crate::nats::token;
 use crate::plan::{AnyOf, Nets, Plan, Ports, Senders};
 pub use expression::Expression;
 use fields::Fields;
@@ -92,6 +93,9 @@ pub struct Filter {
     cgroups: Choice<Pattern>,
     units: Choice<Pattern>,
     containers: Choice<Pattern>,
+    pods: Choice<Pattern>,
+    pod_namespaces: Choice<Pattern>,
+    hosts: Choice<Pattern>,
     fields: Vec<Fields>,
     expression: Option<Expression>,
     children: bool,
@@ -119,6 +123,10 @@ impl Filter {
     /// Reads the flags, for events of this machine. The error is one line: what was
     /// asked, why it cannot be, and what can.
     pub fn new(args: &FilterArgs) -> anyhow::Result<Self> {
+        if !args.on.is_empty() {
+            let wrong = "--on: here are events of this machine alone; `sentby watch --nats URL` has others'";
+            Err(UsageError(wrong.to_owned()))?;
+        }
         Self::at(args, &Here)
     }
 
@@ -155,6 +163,7 @@ impl Filter {
             && self.tids.admits(|t| event.tid == Some(*t))
             && self.comms.admits(|p| event.comm.is_some_and(|c| comm_matches(p, c)))
             && self.users.admits(|u| user_matches(u, event))
+            && self.hosts.admits(|p| event.host.is_some_and(|h| is_host(p, h)))
             && self.process(event)
             && self.descent(event)
             && self.fields.iter().all(|f| f.admit(event.request))
@@ -184,10 +193,19 @@ impl Filter {
         let cgroup = event.process.and_then(|p| p.cgroup.as_deref());
         let unit = event.unit.map(str::as_bytes);
         let container = event.container.map(str::as_bytes);
+        let told = event.process.and_then(|p| p.container.as_deref());
+        let is = |p: &Pattern, text: Option<&str>| text.is_some_and(|t| p.matches(t.as_bytes()));
         self.exes.admits(|p| exe.is_some_and(|e| p.matches_path(e)))
             && self.cgroups.admits(|p| cgroup.is_some_and(|c| p.matches_subtree(c)))
             && self.units.admits(|p| unit.is_some_and(|u| p.matches(u)))
-            && self.containers.admits(|p| container.is_some_and(|c| p.matches_prefix(c)))
+            && self.containers.admits(|p| {
+                container.is_some_and(|c| p.matches_prefix(c))
+                    || told.is_some_and(|t| is(p, t.name.as_deref()))
+            })
+            && self.pods.admits(|p| told.is_some_and(|t| is(p, t.pod.as_deref())))
+            && self
+                .pod_namespaces
+                .admits(|p| told.is_some_and(|t| is(p, t.pod_namespace.as_deref())))
     }
 
     /// pids, and with `--children` their descendants.
@@ -209,6 +227,13 @@ impl Filter {
         };
         (wanted.is_empty() || wanted.iter().any(is) || descends)
             && !unwanted.iter().any(|pid| is(pid) || below(pid))
+    }
+
+    /// The machines that are wanted, if each of them is named; `None` where any may be.
+    pub fn hosts(&self) -> Option<Vec<String>> {
+        let named = self.hosts.wanted.iter().map(Pattern::literal).collect::<Option<Vec<_>>>()?;
+        let names = named.into_iter().map(|name| String::from_utf8_lossy(name).into_owned());
+        Some(names.collect()).filter(|names: &Vec<String>| !names.is_empty())
     }
 
     /// The filter as backends may use it: everything it lets through, and more.
@@ -279,6 +304,11 @@ fn user_matches(user: &User, event: &Event<'_>) -> bool {
         User::Uid(uid) => event.uid == Some(*uid),
         User::Name(name) => event.user == Some(name),
     }
+}
+
+/// A machine by its name, or by what subjects make of it.
+fn is_host(pattern: &Pattern, host: &str) -> bool {
+    pattern.matches(host.as_bytes()) || pattern.matches(token(host).as_bytes())
 }
 
 fn descends(event: &Event<'_>, pid: u32) -> bool {

@@ -1,7 +1,7 @@
 //! What the tests of several modules share: a scratch directory, a protocol with a
 //! field of every kind, and an event to change.
 
-use crate::enrich::GoBuild;
+use crate::enrich::{ContainerInfo, GoBuild};
 use crate::event::{
     Candidate, Capture, DstName, Event, Evidence, Iface, Process, ProcessKey, Raw, Task, Wanted,
 };
@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use wire::{Field, Interest, Kind, Layer, Packet, Protocol, Request, Switches, Value};
 
@@ -92,6 +93,7 @@ impl Protocol for Probe {
 /// An event with owned parts: change them, then take the event.
 pub struct Sample {
     pub host: Option<String>,
+    pub sampled: Option<u32>,
     pub capture: Capture,
     pub evidence: Evidence,
     pub key: Option<ProcessKey>,
@@ -120,6 +122,7 @@ impl Sample {
         request.set("number", Value::Number(7));
         Sample {
             host: None,
+            sampled: None,
             capture: capture(),
             evidence: Evidence::Task,
             key: Some(ProcessKey { pid: 4711, start_ticks: 100 }),
@@ -173,9 +176,10 @@ impl Sample {
         sample.tid = Some(4712);
         sample.comm = Some(evil.to_vec());
         sample.host = Some(text.clone());
+        sample.sampled = Some(9);
         sample.user = Some(text.clone());
         sample.unit = Some(text.clone());
-        sample.container = Some(text);
+        sample.container = Some(text.clone());
         let ancestor = |pid| crate::event::Ancestor { pid, comm: evil.to_vec() };
         sample.process = Some(Process {
             start: Some(1_800_000_000_000_000_000),
@@ -189,6 +193,12 @@ impl Sample {
             argv_truncated: true,
             cgroup: Some(evil.to_vec()),
             inner_pid: Some(7),
+            container: Some(Arc::new(ContainerInfo {
+                name: Some(text.clone()),
+                image: Some(text.clone()),
+                pod: Some(text.clone()),
+                pod_namespace: Some(text.clone()),
+            })),
         });
         sample.candidates = vec![
             Candidate { key: ProcessKey { pid: 12, start_ticks: 1 }, comm: evil.to_vec() },
@@ -214,6 +224,7 @@ impl Sample {
     pub fn event<'a>(&'a self) -> Event<'a> {
         Event {
             host: self.host.as_deref(),
+            sampled: self.sampled,
             capture: &self.capture,
             evidence: self.evidence,
             key: self.key,

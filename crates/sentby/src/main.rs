@@ -11,6 +11,7 @@ mod event;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod fleet;
 mod flows;
 mod generate;
 mod host;
@@ -19,6 +20,7 @@ mod ledger;
 mod nats;
 mod openings;
 mod output;
+mod owned;
 mod pipeline;
 mod plan;
 mod privileges;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         cli::Task::Top(protocols, args) => top::run(protocols, &args),
         cli::Task::Record(protocols, args) => store::record::run(protocols, &args),
         cli::Task::Watch(protocols, args) => watch::run(protocols, &args),
+        cli::Task::Fleet(task) => fleet::run(&task),
         cli::Task::Agent => agent::run(),
         cli::Task::Query(protocols, args) => store::query::run(protocols, &args),
         cli::Task::Fill(path, events) => store::fill::run(&path, events),

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 /// What subjects begin with: `sentby.HOST.PROTOCOL`.
 pub const SUBJECTS: &str = "sentby";
 
+/// What subjects of agents' own state begin with: `sentby-status.HOST`. Not below the others,
+/// which a stream of events takes as a whole.
+pub const STATUS: &str = "sentby-status";
+
 /// Where the servers are, and what they are to believe.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
@@ -81,6 +85,29 @@ impl ServerArgs {
     }
 }
 
+/// A word of a command line, without the user and the password that URLs in it may hold.
+pub fn without_password(word: &[u8]) -> Vec<u8> {
+    let urls = word.split(|b| *b == b',').map(|url| {
+        let from = url.windows(3).position(|w| w == b"://").map(|at| at + 3);
+        let to = url.iter().rposition(|b| *b == b'@');
+        match from.zip(to).filter(|(from, to)| from <= to) {
+            Some((from, to)) => [&url[..from], b"***", &url[to..]].concat(),
+            None => url.to_vec(),
+        }
+    });
+    urls.collect::<Vec<_>>().join(&b',')
+}
+
+/// Where a machine tells of its agent.
+pub fn status_subject(host: &str) -> String {
+    format!("{STATUS}.{}", token(host))
+}
+
+/// The stream of what agents tell of themselves, beside one of events.
+pub fn status_stream(events: &str) -> String {
+    format!("{events}-status")
+}
+
 /// A name as one token of a subject: dots would be several.
 pub fn token(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
@@ -102,6 +129,19 @@ mod tests {
         assert_eq!(token("web-1.example.com"), "web-1_example_com");
         assert_eq!(token("a b*>\u{e9}"), "a_b___");
         assert_eq!(token(""), "_");
+    }
+
+    #[test]
+    fn command_lines_are_told_without_passwords() {
+        for (word, plain) in [
+            ("--nats=nats://u:secret@a,tls://v:p@ss@b:1", "--nats=nats://***@a,tls://***@b:1"),
+            ("nats://192.0.2.1", "nats://192.0.2.1"),
+            ("a@b", "a@b"),
+            ("a@b://c", "a@b://c"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(word.as_bytes()), plain.as_bytes());
+        }
     }
 
     #[test]

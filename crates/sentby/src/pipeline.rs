@@ -7,6 +7,8 @@
 //! One thread, one direction. The reader thread in front of it (capture/reader.rs)
 //! and the kernel in front of that never wait for anything that flows back.
 
+mod show;
+
 use crate::asked::{self, Asked, Found};
 use crate::capture::Counts;
 use crate::capture::reader::{Message, Reader};
@@ -18,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::openings::{Kept, Opening, Openings};
 use crate::output::Output;
 use anyhow::Result;
+use show::Unnamed;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -48,6 +51,8 @@ pub struct Pipeline<'a> {
     pub openings: Openings,
     /// Fills in what the backend could not know.
     pub enricher: Enricher,
+    /// Events whose containers get their names in a moment.
+    unnamed: Unnamed,
     /// Decides.
     pub filter: Filter,
     /// Where events go.
@@ -74,8 +79,8 @@ impl<'a> Pipeline<'a> {
         output: Box<dyn Output + 'a>,
     ) -> Pipeline<'a> {
         let (flows, openings) = (Flows::new(), Openings::new());
-        let (ledger, notes) = (Ledger::default(), Vec::new());
-        Pipeline { asked, flows, openings, enricher, filter, output, ledger, notes }
+        let (ledger, notes, unnamed) = (Ledger::default(), Vec::new(), Unnamed::new());
+        Pipeline { asked, flows, openings, enricher, unnamed, filter, output, ledger, notes }
     }
 }
 
@@ -89,9 +94,15 @@ impl Pipeline<'_> {
             if limits.reached() {
                 reader.stop();
             }
-            let message = match reader.messages.recv_timeout(NOTICE) {
+            let message = match reader.messages.recv_timeout(self.unnamed.patience(NOTICE)) {
                 Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.unnamed.is_empty() {
+                        continue;
+                    }
+                    // Nothing but a look at what waits.
+                    Message::Batch(Batch::default())
+                }
                 Err(RecvTimeoutError::Disconnected) => break None,
             };
             match message {
@@ -108,13 +119,17 @@ impl Pipeline<'_> {
                             reader.stop();
                         }
                     }
-                    reader.recycle(batch);
+                    // What was only a look has no memory to give back.
+                    if batch.items.capacity() > 0 {
+                        reader.recycle(batch);
+                    }
                 }
             }
         };
         if flow == Go::On {
             quiet_pipe(self.expire(None))?;
         }
+        self.release_all(&mut flow, limits.count)?;
         let flushed = self.output.flush();
         let settled = self.output.settle().map(|lost| {
             for (place, n) in lost.into_iter().filter(|(_, n)| *n > 0) {
@@ -140,8 +155,8 @@ impl Pipeline<'_> {
     fn batch(&mut self, batch: &Batch, flow: &mut Go, limits: &Limits<'_>) -> Result<Go> {
         // Not the latest: files may have a packet from the future among the others.
         let mut earliest = None;
-        let mut failed = None;
         self.enricher.tick();
+        let mut failed = self.release(flow, limits.count).err();
         for item in &batch.items {
             let shown = match item {
                 Item::Process(key, process) => {
@@ -357,28 +372,6 @@ impl Pipeline<'_> {
         *self.ledger.lost.entry("undecodable").or_default() += 1;
     }
 
-    fn request(
-        &mut self,
-        capture: &Capture,
-        ends: Ends,
-        request: &Request<'_>,
-        (raw, outcome): (Raw<'_>, Option<wire::Outcome>),
-    ) -> io::Result<()> {
-        let mut event = self.enricher.event(capture, ends, request);
-        event.raw = raw;
-        event.outcome = outcome;
-        if !self.filter.matches(&event) {
-            self.ledger.filtered += 1;
-            return Ok(());
-        }
-        let taken = self.output.event(&event);
-        match taken {
-            Ok(()) => self.ledger.shown += 1,
-            Err(_) => self.ledger.left += 1,
-        }
-        taken
-    }
-
     /// A piece of what a process sent over TCP.
     fn segment(
         &mut self,
@@ -516,12 +509,14 @@ impl Pipeline<'_> {
     fn close_ledger(&mut self, counts: Counts) {
         self.ledger = self.so_far(&counts);
         self.notes = counts.notes;
+        self.notes.extend(self.enricher.notes());
     }
 
     /// Where every capture went, as far as a source has counted.
     fn so_far(&self, counts: &Counts) -> Ledger {
         let mut ledger = self.ledger.clone();
         ledger.add(counts);
+        ledger.parts += self.unnamed.len() as i64;
         for (place, n) in self.enricher.counters().into_iter().filter(|(_, n)| *n > 0) {
             *ledger.details_lost.entry(place).or_default() += n;
         }

@@ -4,7 +4,6 @@ use crate::asked::Asked;
 use crate::capture::reader::Reader;
 use crate::capture::{BACKENDS, Backend, Options, by_name, ebpf};
 use crate::cli::{CaptureArgs, Color, OutputArgs, RunArgs, TraceArgs};
-use crate::enrich::Enricher;
 use crate::filter::{Filter, UsageError};
 use crate::host::Host;
 use crate::launch::Waiting;
@@ -41,6 +40,8 @@ pub fn run_into(
     let stop = stopped_by_signals()?;
     let mut filter = Filter::new(&args.filter)?;
     let output = output()?;
+    // Before anything is captured: what runs now has its name from the first event on.
+    let enricher = args.capture.enricher()?;
     let command = match args.command.is_empty() {
         true => None,
         false => Some(Waiting::new(&args.command)?),
@@ -66,7 +67,7 @@ pub fn run_into(
     if let Some(command) = command {
         command.start(stop.clone())?;
     }
-    let mut pipeline = Pipeline::new(asked, filter, Enricher::new(), output);
+    let mut pipeline = Pipeline::new(asked, filter, enricher, output);
     finish(&args.output.run, &mut pipeline, &reader, &stop)
 }
 

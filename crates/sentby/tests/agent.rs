@@ -259,6 +259,55 @@ fn an_output_that_fails_costs_its_own_events_alone() {
 }
 
 #[test]
+fn what_costs_too_much_is_sampled_and_says_for_how_many_it_stands() {
+    let scratch = Scratch::new("sampled");
+    let (port, json) = (free_port(), scratch.path("events.json"));
+    let mut endless = Endless::new(&scratch);
+    let mut agent = command(&["agent", "--from", &endless.path, "--json", &json]);
+    agent.args(["--prometheus", &port.to_string(), "--max-cpu", "0.5%"]);
+    let agent = Agent::start(&scratch, agent);
+    endless.send();
+    let bytes = fs::read(capture("backwards.pcap")).expect("a capture");
+    // The file's header stands once.
+    let more = bytes[24..].repeat(100);
+    let page = until("nothing is left out", || {
+        endless.open.as_mut().expect("the fifo").write_all(&more).expect("sent");
+        scrape(port).filter(|page| page.contains("\nsentby_sample_quota "))
+    });
+    assert!(page.contains("\nsentby_sampled_out_total "), "{page}");
+    // Of what comes now a part is handed on.
+    for _ in 0..20 {
+        endless.open.as_mut().expect("the fifo").write_all(&more).expect("sent");
+    }
+    drop(endless.open.take());
+    let stderr = agent.stop();
+    let shown: u64 = stderr
+        .split(" shown")
+        .next()
+        .and_then(|t| t.rsplit(' ').next()?.parse().ok())
+        .expect("a number");
+    let lines = fs::read_to_string(&json).expect("events");
+    let stands_for = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        event["sampled"].as_u64().unwrap_or(1)
+    };
+    let (n, sum) = (lines.lines().count() as u64, lines.lines().map(stands_for).sum::<u64>());
+    let left_out = format!("{} events were left out (--max-cpu)", shown - n);
+    assert!(n < shown && stderr.contains(&left_out), "{n}: {stderr}");
+    assert!(stderr.contains("is more than --max-cpu 0.5%"), "{stderr}");
+    // Those that were left out behind the last one nobody stands for.
+    assert!(sum > n && sum <= shown && sum >= shown - shown / 10, "{n}, {sum}: {stderr}");
+    let wrong = refused_in_a_line(&["agent", "--json", &json, "--max-cpu", "2"]);
+    assert!(wrong.contains("give a part of one CPU such as 2%"), "{wrong}");
+}
+
+fn refused_in_a_line(run: &[&str]) -> String {
+    let output = sentby(run);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    text(&output.stderr)
+}
+
+#[test]
 fn a_real_prometheus_scrapes_it_and_answers_the_dashboard() {
     let scratch = Scratch::new("prometheus");
     let (port, of_prometheus) = (free_port(), free_port());

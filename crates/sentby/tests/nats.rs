@@ -313,6 +313,93 @@ fn what_agents_publish_is_watched_as_it_was_sent() {
     assert!(all(&["--on", "nobody"]).is_empty());
 }
 
+/// Two machines that have sent the same: the servers, and what each sent.
+fn two_machines(scratch: &Scratch) -> Option<(Server, Vec<Value>)> {
+    let server = Server::new(scratch)?;
+    let file = capture("ptcpdump.pcapng");
+    for host in ["one", "two.example"] {
+        let (url, spool) = (server.url(), scratch.path(host));
+        let run =
+            ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", host];
+        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+    }
+    let output = command(&["replay", &file, "-q", "--json"]).output().expect("sentby runs");
+    let lines = stdout(&output);
+    let sent = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    Some((server, sent))
+}
+
+fn lines_of(run: &[&str]) -> Vec<Value> {
+    let output = command(run).output().expect("sentby runs");
+    stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_fleet_is_recorded_and_asked_by_machine() {
+    let scratch = Scratch::new("fleet-record");
+    let Some((server, sent)) = two_machines(&scratch) else { return };
+    let (url, db) = (server.url(), scratch.path("fleet.db"));
+    let all = ["--nats", &url, "--since", "1970-01-02", "--no-follow"];
+    let record = |more: &[&str]| {
+        let run = [&["record", "-q", "-o", &db][..], &all, more].concat();
+        stderr(&command(&run).output().expect("sentby runs"));
+    };
+    record(&[]);
+    let mut want = Vec::new();
+    for host in ["one", "two.example"] {
+        for event in &sent {
+            let mut event = event.clone();
+            event.as_object_mut().expect("an object").insert("host".into(), json!(host));
+            want.push(event);
+        }
+    }
+    let got = lines_of(&["query", "-q", "--from", &db, "--json"]);
+    let sorted = |events: &[Value]| {
+        let mut lines: Vec<String> = events.iter().map(Value::to_string).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&got), sorted(&want));
+    // By sums, and one by one.
+    for more in [&[][..], &["ip", "or", "ip6"]] {
+        let groups =
+            lines_of(&[&["query", "-q", "--from", &db, "--by", "host", "--json"], more].concat());
+        let by: Vec<_> =
+            groups.iter().map(|g| (g["host"].as_str(), g["events"].as_u64())).collect();
+        let n = Some(sent.len() as u64);
+        assert_eq!(by.len(), 2, "{groups:?}");
+        assert!(by.contains(&(Some("one"), n)) && by.contains(&(Some("two.example"), n)), "{by:?}");
+        let count = [&["query", "-q", "--from", &db, "--count", "--on", "one"], more].concat();
+        let one = command(&count).output().expect("sentby runs");
+        assert_eq!(stdout(&one).trim(), sent.len().to_string(), "{more:?}");
+    }
+    let glob = ["query", "-q", "--from", &db, "--json", "--on", "t*", "--limit", "1"];
+    assert_eq!(lines_of(&glob)[0]["host"], "two.example");
+    // One of them alone is not even sent.
+    fs::remove_file(&db).expect("removed");
+    record(&["--on", "two.example"]);
+    assert_eq!(lines_of(&["query", "-q", "--from", &db, "--json"]).len(), sent.len());
+}
+
+#[test]
+fn a_fleet_is_reported_on_without_the_passwords_of_its_servers() {
+    let scratch = Scratch::new("fleet-report");
+    let Some((server, sent)) = two_machines(&scratch) else { return };
+    let url = server.url().replace("nats://", "nats://someone:secret@");
+    let page = scratch.path("report.html");
+    let run = ["report", "--nats", &url, "-o", &page, "--on", "!two.example"];
+    let said = stderr(&command(&run).output().expect("sentby runs"));
+    let html = fs::read_to_string(&page).expect("a page");
+    assert!(said.contains(&format!("{} events", sent.len())), "{said}");
+    assert!(html.contains("\"host\":\"one\"") && !html.contains("two.example\""), "{said}");
+    assert!(
+        !html.contains("secret") && html.contains("nats://***@127.0.0.1"),
+        "it has the password"
+    );
+    let live = command(&["icmp", "--on", "one"]).output().expect("sentby runs");
+    assert_eq!(live.status.code(), Some(2), "{live:?}");
+}
+
 fn stdout(output: &Output) -> String {
     stderr(output);
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
@@ -379,4 +466,49 @@ fn a_server_with_tls_is_believed_if_its_certificate_is() {
     let trusted = ["--nats-ca", &cert, "--nats-linger", "60s"];
     let said = stderr(&command(&run).args(trusted).output().expect("runs"));
     assert!(!said.contains("have not arrived"), "{said}");
+}
+
+#[test]
+fn agents_tell_of_themselves_until_they_stop() {
+    let scratch = Scratch::new("status");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    let (file, url) = (capture("backwards.pcap"), server.url());
+    let status = |more: &[&str]| {
+        let run = [&["fleet", "status", "--nats", &url][..], more].concat();
+        command(&run).output().expect("sentby runs")
+    };
+    until("no server", || server.ask("$JS.API.INFO", &json!({})));
+    let refused = status(&[]);
+    let said = String::from_utf8(refused.stderr).expect("UTF-8");
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("the stream sentby-status (agents make it)"), "{said}");
+    let fifo = scratch.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    let spool = scratch.path("spool");
+    let run = ["agent", "--from", &fifo, "--nats", &url, "--spool", &spool, "--nats-host", "a.b"];
+    let mut agent = command(&run).spawn().expect("sentby runs");
+    // It captures as long as somebody may write.
+    let mut writer = fs::OpenOptions::new().write(true).open(&fifo).expect("a writer");
+    writer.write_all(&fs::read(&file).expect("a file")).expect("written");
+    let line = until("no report", || {
+        let lines = String::from_utf8(status(&["--json"]).stdout).ok()?;
+        serde_json::from_str::<Value>(lines.lines().next()?).ok()
+    });
+    assert_eq!((&line["host"], &line["state"]), (&json!("a.b"), &json!("running")));
+    assert_eq!(line["outputs"]["nats"]["up"], true);
+    assert!(line["kernel"].is_string() && line["started"].is_string(), "{line}");
+    let checked = status(&["--check", "--on", "a_b,never"]);
+    let table = String::from_utf8(checked.stdout).expect("UTF-8");
+    assert_eq!(checked.status.code(), Some(1), "{table}");
+    assert!(table.contains("missing") && table.contains("running"), "{table}");
+    drop(writer);
+    agent.wait().expect("its end");
+    let line = lines_of(&["fleet", "status", "--nats", &url, "--json"]).remove(0);
+    assert_eq!(line["state"], "stopped");
+    assert_eq!(line["shown"], replayed().len(), "{line}");
+    assert_eq!(line["outputs"]["nats"]["spool_events"], 0, "{line}");
+    assert_eq!(status(&["--check"]).status.code(), Some(0));
+    // Events have a stream of their own.
+    assert_eq!(server.messages(), Some(replayed().len() as u64));
+    server.kill();
 }

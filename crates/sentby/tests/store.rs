@@ -196,7 +196,18 @@ fn sums_are_sums_of_events() {
     assert!(ask(&["--count"]).starts_with("{\"events\":70002,"), "{}", ask(&["--count"]));
 }
 
-/// A recording of the first version, made from one of today's.
+/// A recording of the second version, made from one of today's.
+fn of_version_two(db: &str) {
+    let script = "ALTER TABLE processes DROP COLUMN seen;
+         ALTER TABLE destinations DROP COLUMN seen;
+         CREATE INDEX senders_by_process ON senders (process, slice);
+         CREATE INDEX targets_by_destination ON targets (destination, slice);
+         PRAGMA user_version = 2;";
+    let connection = rusqlite::Connection::open(db).expect("it is a database");
+    connection.execute_batch(script).expect("it has these tables");
+}
+
+/// A recording of the first version, made from one of the second.
 fn of_version_one(db: &str) {
     let script = "DROP TABLE minutes; DROP TABLE senders; DROP TABLE targets; DROP TABLE pairs;
          DROP TABLE pruned;
@@ -220,7 +231,7 @@ fn of_version_one(db: &str) {
 }
 
 #[test]
-fn recordings_of_the_first_version_are_read_and_brought_up_to_date() {
+fn recordings_of_older_versions_are_read_and_brought_up_to_date() {
     let folder = Scratch::new("version");
     let (db, file) = (folder.path("db"), folder.path("pings.pcap"));
     pings(&file, 20_000, 7_000_000);
@@ -230,21 +241,33 @@ fn recordings_of_the_first_version_are_read_and_brought_up_to_date() {
     let questions: &[&[&str]] =
         &[&["--count"], &["--by", "dst"], &["--by", "exe,dst", "--bin", "1h"], &["--exe", "curl"]];
     let answers: Vec<String> = questions.iter().map(|question| ask(question)).collect();
-    of_version_one(&db);
-    for (question, answer) in questions.iter().zip(&answers) {
-        assert_eq!(ask(question), *answer, "{question:?} of version 1");
-    }
     let version = || {
         let connection = rusqlite::Connection::open(&db).expect("it is a database");
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).ok()
     };
-    assert_eq!(version(), Some(1), "asking changes nothing");
+    let seen = |table: &str| {
+        let sql = format!("SELECT group_concat(seen) FROM (SELECT seen FROM {table} ORDER BY id)");
+        said(&["query", "--from", &db, "--sql", &sql])
+    };
     let empty = folder.path("empty.pcap");
     pings(&empty, 0, 1);
-    said(&["record", "-q", "--from", &empty, "-o", &db]);
-    assert_eq!(version(), Some(2));
-    for (question, answer) in questions.iter().zip(&answers) {
-        assert_eq!(ask(question), *answer, "{question:?} of version 2");
+    let tables = ["processes", "destinations"];
+    let written = tables.map(seen);
+    for former in [1, 2] {
+        of_version_two(&db);
+        if former == 1 {
+            of_version_one(&db);
+        }
+        for (question, answer) in questions.iter().zip(&answers) {
+            assert_eq!(ask(question), *answer, "{question:?} of version {former}");
+        }
+        assert_eq!(version(), Some(former), "asking changes nothing");
+        said(&["record", "-q", "--from", &empty, "-o", &db]);
+        assert_eq!(version(), Some(3));
+        for (question, answer) in questions.iter().zip(&answers) {
+            assert_eq!(ask(question), *answer, "{question:?} of version {former}, migrated");
+        }
+        assert_eq!(tables.map(seen), written, "from version {former}");
     }
     let sums = said(&["query", "--from", &db, "--sql", "SELECT sum(events) FROM pairs"]);
     assert_eq!(sums.lines().last(), Some("20002"));

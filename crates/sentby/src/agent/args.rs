@@ -34,6 +34,11 @@ pub struct AgentArgs {
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = buffer_size, help_heading = "Agent")]
     pub queue_size: usize,
 
+    /// Cost no more than this part of one CPU, e.g. 2%: where it would be more, of each process
+    /// that sends much not every event is handed on, and those that are say how many they stand for
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Agent")]
+    pub max_cpu: Option<f64>,
+
     #[command(flatten)]
     pub filter: FilterArgs,
 
@@ -42,6 +47,13 @@ pub struct AgentArgs {
 
     #[command(flatten)]
     pub capture: CaptureArgs,
+}
+
+/// A part of one CPU.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|n| n.parse::<f64>().ok());
+    let part = number.filter(|n| (0.1..=100_000.0).contains(n)).map(|n| n / 100.0);
+    part.ok_or_else(|| "give a part of one CPU such as 2% or 0.5%".to_owned())
 }
 
 impl AgentArgs {

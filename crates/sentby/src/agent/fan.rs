@@ -2,12 +2,13 @@
 
 use super::lane::Lane;
 use super::notify::Notify;
-use super::owned::{Owned, Owning};
 use super::queue::Events;
+use super::sampling::Sampler;
 use super::status::Status;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::output::Output;
+use crate::owned::{Owned, Owning};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ pub struct Fan {
     notify: Arc<Notify>,
     /// Set where the source can wait for outputs, until this is set.
     waits: Option<Arc<AtomicBool>>,
+    sampler: Sampler,
     owning: Owning,
     batch: Vec<Owned>,
     size: usize,
@@ -45,6 +47,7 @@ impl Fan {
             status,
             notify,
             waits,
+            sampler: Sampler::new(),
             owning: Owning::new(),
             batch: Vec::with_capacity(BATCH),
             size: 0,
@@ -57,9 +60,11 @@ impl Fan {
         self.owning.next_enricher();
         self.before.add_run(ledger);
         self.status.set_ledger(self.before.clone());
+        self.sampler.tell(&self.status);
     }
 
     fn pass_on(&mut self) {
+        self.sampler.look(&self.status);
         if self.batch.is_empty() {
             return;
         }
@@ -72,7 +77,9 @@ impl Fan {
 
 impl Output for Fan {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let owned = self.owning.own(event);
+        let Some(stands_for) = self.sampler.take(event) else { return Ok(()) };
+        let sampled = event.sampled.or((stands_for > 1).then_some(stands_for));
+        let owned = self.owning.own(&Event { sampled, ..event.clone() });
         self.size += owned.size();
         self.batch.push(owned);
         if self.batch.len() >= BATCH {
@@ -90,6 +97,7 @@ impl Output for Fan {
         let mut all = self.before.clone();
         all.add_run(ledger);
         self.status.set_ledger(all);
+        self.sampler.look(&self.status);
         // What is told here has come through the reader and the pipeline: both are alive.
         self.notify.alive();
     }

@@ -1,6 +1,6 @@
 //! An output at work: its queue, its thread, and what became of what it was given.
 
-use super::outputs::{Sink, Wanted};
+use super::outputs::{Sink, Standing, Wanted};
 use super::queue::{Events, Popped, Queue};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub struct Tally {
     pub given: AtomicU64,
     /// Whether it works.
     pub up: AtomicBool,
+    /// What it says of itself.
+    pub standing: Mutex<Standing>,
     lost: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -51,7 +53,7 @@ impl Tally {
     /// Of an output that was given nothing.
     pub fn new(name: &'static str) -> Tally {
         let (given, up) = (AtomicU64::new(0), AtomicBool::new(true));
-        Tally { name, given, up, lost: Mutex::default() }
+        Tally { name, given, up, standing: Mutex::default(), lost: Mutex::default() }
     }
 
     fn lose(&self, place: &'static str, n: u64) {
@@ -59,6 +61,11 @@ impl Tally {
             let mut lost = self.lost.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             *lost.entry(place).or_default() += n;
         }
+    }
+
+    /// What it says of itself.
+    pub fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Events lost, by place.
@@ -261,6 +268,8 @@ impl Worker {
             let before = self.sink_lost.insert(place, n).unwrap_or_default();
             self.tally.lose(place, n.saturating_sub(before));
         }
+        let mut standing = self.tally.standing.lock().unwrap_or_else(|p| p.into_inner());
+        *standing = sink.standing();
     }
 }
 

@@ -6,18 +6,21 @@
 //! to a bounded queue per output. And each output has its own ([`lane`]).
 
 mod args;
+mod beat;
 mod config;
 mod fan;
 mod lane;
 mod notify;
 mod outputs;
-mod owned;
+mod own;
 mod queue;
 mod reload;
 mod running;
+mod sampling;
 mod status;
 
 pub use args::NAME;
+pub use beat::STOPPED;
 
 use crate::capture::ebpf;
 use crate::filter::UsageError;
@@ -105,6 +108,7 @@ impl Agent {
         signals: &Signals,
     ) -> Result<Agent> {
         let notify = Arc::new(Notify::from_environment());
+        status.set_max_cpu(settings.args.max_cpu);
         let lanes: Lanes = Arc::new(Mutex::new(Vec::new()));
         let waits = settings.args.from.is_some().then(|| signals.stop.clone());
         let fan = Fan::new(lanes.clone(), status.clone(), notify.clone(), waits);
@@ -161,6 +165,10 @@ impl Agent {
             let places: String = places.collect();
             let name = tally.name;
             trace::say(run, format_args!("output {name}: {given} events, {all} lost{places}"));
+        }
+        let left_out = self.status.sampling().left_out;
+        if left_out > 0 {
+            trace::say(run, format_args!("{left_out} events were left out (--max-cpu)"));
         }
         trace::close(run, &self.status.ledger())?;
         failed.map_or(Ok(()), Err)

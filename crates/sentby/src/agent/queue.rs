@@ -1,7 +1,7 @@
 //! The queue in front of an output: bounded, so that a slow or absent output costs events,
 //! which are counted, and never slows the capture.
 
-use super::owned::Owned;
+use crate::owned::Owned;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

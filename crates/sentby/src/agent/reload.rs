@@ -78,6 +78,7 @@ impl Agent {
             self.tell_hooks(&segment);
             self.running.follow(segment)?;
         }
+        self.status.set_max_cpu(new.args.max_cpu);
         self.settings = new;
         changed
     }

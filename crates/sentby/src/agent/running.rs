@@ -23,7 +23,7 @@ pub struct Segment {
     asked: Vec<Asked>,
     filter: Filter,
     reader: Reader,
-    live: bool,
+    enricher: Enricher,
     count: Option<u64>,
     duration: Option<Duration>,
     /// Where its time ends: [`Window::until`].
@@ -38,13 +38,14 @@ impl Segment {
         let args = &settings.args;
         let asked = settings.asked.clone();
         let names = !args.capture.no_names;
-        let (mut filter, reader) = match &args.from {
+        let (mut filter, enricher, reader) = match &args.from {
             None => {
                 let filter = Filter::new(&args.filter)?;
                 let plan = Plan { names, ..filter.plan(&asked) };
+                let enricher = args.capture.enricher()?;
                 let reader = trace::open(&args.capture, &plan, &args.run)?;
                 reader.report();
-                (filter, reader)
+                (filter, enricher, reader)
             }
             Some(path) => {
                 let filter = Filter::detached(&args.filter)?;
@@ -52,7 +53,8 @@ impl Segment {
                 let protocols = asked.iter().map(|a| a.protocol.name()).collect();
                 let path = path.clone();
                 let open = move || replay::open(&path, &plan, protocols);
-                (filter, Reader::spawn(open, privileges::drop_unneeded)?)
+                let reader = Reader::spawn(open, privileges::drop_unneeded)?;
+                (filter, Enricher::detached(), reader)
             }
         };
         let until = Arc::new(AtomicU64::new(u64::MAX));
@@ -61,7 +63,7 @@ impl Segment {
             asked,
             filter,
             reader,
-            live: args.from.is_none(),
+            enricher,
             count: args.run.count,
             duration: args.run.duration,
             until,
@@ -152,14 +154,10 @@ fn now() -> u64 {
 fn run(fan: &mut Fan, from: &Receiver<Segment>, stop: &AtomicBool) -> Ended {
     let mut ended = Ended { notes: Vec::new(), failed: None };
     while let Ok(segment) = from.recv() {
-        let Segment { asked, filter, reader, live, count, duration, until, stop: own } = segment;
+        let Segment { asked, filter, reader, enricher, count, duration, until, stop: own } =
+            segment;
         let deadline = duration.map(|d| Instant::now() + d);
-        let mut pipeline = Pipeline::new(
-            asked,
-            filter,
-            if live { Enricher::new() } else { Enricher::detached() },
-            Box::new(&mut *fan),
-        );
+        let mut pipeline = Pipeline::new(asked, filter, enricher, Box::new(&mut *fan));
         let done = pipeline.run(&reader, &Limits { count, deadline, stop: &own });
         let ledger = std::mem::take(&mut pipeline.ledger);
         ended.notes = std::mem::take(&mut pipeline.notes);

@@ -4,6 +4,7 @@ use super::lane::{Lane, Tally};
 use super::queue::Queue;
 use crate::ledger::Ledger;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 /// An output's counts.
 #[derive(Clone)]
@@ -20,20 +21,34 @@ struct State {
     hooks: Vec<(&'static str, &'static str)>,
     outputs: Vec<Counted>,
     reloads: (u64, u64),
+    max_cpu: Option<f64>,
+    sampling: Sampling,
+}
+
+/// What is left out so that the agent costs no more than it may.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sampling {
+    /// Events of a process in a second that are handed on; `None`: all.
+    pub quota: Option<u64>,
+    /// Events that were left out.
+    pub left_out: u64,
 }
 
 /// The agent's state, as a whole.
-#[derive(Default)]
-pub struct Status(Mutex<State>);
+pub struct Status {
+    /// When it began.
+    pub started: SystemTime,
+    state: Mutex<State>,
+}
 
 impl Status {
     /// Nothing has happened.
     pub fn new() -> Status {
-        Status::default()
+        Status { started: SystemTime::now(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Where every capture went, since the agent was started.
@@ -65,6 +80,26 @@ impl Status {
     /// The same, to be told.
     pub fn outputs(&self) -> Vec<Counted> {
         self.state().outputs.clone()
+    }
+
+    /// What part of a CPU the agent may cost.
+    pub fn set_max_cpu(&self, part: Option<f64>) {
+        self.state().max_cpu = part;
+    }
+
+    /// The same, to be kept to.
+    pub fn max_cpu(&self) -> Option<f64> {
+        self.state().max_cpu
+    }
+
+    /// What is left out for it.
+    pub fn set_sampling(&self, sampling: Sampling) {
+        self.state().sampling = sampling;
+    }
+
+    /// The same, to be told.
+    pub fn sampling(&self) -> Sampling {
+        self.state().sampling
     }
 
     /// The configuration was read anew, well or not.

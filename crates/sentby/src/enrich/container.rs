@@ -1,7 +1,7 @@
 //! Containers and systemd units, out of cgroup paths. Pure functions.
 //!
-//! The path is the one fact about a container that the kernel itself keeps; asking
-//! each runtime's daemon would cost a dependency and a round trip per container.
+//! The path is the one fact about a container that the kernel itself keeps, and tells while
+//! the process sends. What runtimes call it is asked for beside (`containers`).
 
 /// Hex digits in a container id (docker, containerd, CRI-O, podman: a SHA-256).
 const ID_LEN: usize = 64;

@@ -6,6 +6,7 @@
 //! read a moment later. What is kept is bounded, and what that costs is counted.
 
 mod container;
+mod containers;
 mod descendants;
 mod go;
 mod lru;
@@ -16,6 +17,7 @@ mod sockets;
 mod user;
 
 pub use container::{SHORT_ID, container as container_of, unit as unit_of};
+pub use containers::{Awaited, ContainerId, ContainerInfo, Containers, RuntimeSocket};
 pub use descendants::descendants;
 pub use go::GoBuild;
 pub use procfs::{Procfs, read_limited};
@@ -24,6 +26,7 @@ pub use user::Users;
 use crate::event::{
     Candidate, Capture, DstName, Ends, Event, Evidence, Process, ProcessKey, Raw, until_nul,
 };
+use containers::Look;
 pub use lru::Lru;
 use names::{Names, Place};
 use procfs::Silence;
@@ -52,6 +55,10 @@ struct Entry {
     unit: Option<String>,
     /// Out of `process.cgroup`.
     container: Option<String>,
+    /// The same, where it is one that runtimes give.
+    container_id: Option<ContainerId>,
+    /// When it was last looked up what runtimes say about that.
+    look: Look,
     /// A backend told which program it runs, and will tell when that changes.
     told: bool,
     /// When /proc was last asked.
@@ -73,6 +80,7 @@ struct Local {
     procfs: Procfs,
     users: Users,
     sockets: Sockets,
+    containers: Option<Containers>,
 }
 
 /// Turns captures into events.
@@ -91,12 +99,13 @@ pub struct Enricher {
 }
 
 impl Enricher {
-    /// For captures from this machine, now.
-    pub fn new() -> Self {
+    /// For captures from this machine, now; with names of containers, or their ids alone.
+    pub fn new(containers: Option<Containers>) -> Self {
         Self::of(Some(Local {
             procfs: Procfs::new("/proc"),
             users: Users::new(PASSWD),
             sockets: Sockets::new(),
+            containers,
         }))
     }
 
@@ -122,6 +131,14 @@ impl Enricher {
     /// Looks at the clock, for what goes by seconds: once a batch, not for each event.
     pub fn tick(&mut self) {
         self.now = Instant::now();
+        let now = self.now;
+        if let Some(containers) = self.containers() {
+            containers.tick(now);
+        }
+    }
+
+    fn containers(&mut self) -> Option<&mut Containers> {
+        self.local.as_mut()?.containers.as_mut()
     }
 
     /// Takes facts from a backend. They replace what is known about the program the
@@ -152,10 +169,23 @@ impl Enricher {
         ends: Ends,
         request: &'a Request<'a>,
     ) -> Event<'a> {
+        self.event_and_awaited(capture, ends, request).0
+    }
+
+    /// The event of a capture and the request decoded from it; and its container, where its
+    /// name was asked for just now: see [`Enricher::awaited`].
+    pub fn event_and_awaited<'a>(
+        &'a mut self,
+        capture: &'a Capture,
+        ends: Ends,
+        request: &'a Request<'a>,
+    ) -> (Event<'a>, Option<ContainerId>) {
         let now = self.now;
         let (evidence, key) = self.attribute(capture, now);
+        let mut awaited = None;
         if let Some(key) = key {
             self.complete(key, now);
+            awaited = self.name_container(key, now);
         }
         let program = key.filter(|_| request.protocol.looks_into_programs());
         let program = program.and_then(|key| self.program(key, now));
@@ -178,8 +208,9 @@ impl Enricher {
         let called = recorded.and_then(|r| r.dst_name.as_ref());
         let called = called.map(|(name, source)| DstName { name, source });
         let (sport, dport) = ends.ports.unzip();
-        Event {
+        let event = Event {
             host: recorded.and_then(|r| r.host.as_deref()),
+            sampled: recorded.and_then(|r| r.sampled),
             capture,
             evidence,
             key,
@@ -206,13 +237,22 @@ impl Enricher {
             len: capture.len,
             raw: Raw::Packet(&[]),
             outcome: None,
-        }
+        };
+        (event, awaited)
+    }
+
+    /// What became of a container's name, as of the last tick.
+    pub fn awaited(&self, container: ContainerId) -> Awaited {
+        let containers = self.local.as_ref().and_then(|l| l.containers.as_ref());
+        containers.map_or(Awaited::Nothing, |c| c.awaited(container, self.now))
     }
 
     /// Details that were lost, for [`crate::ledger::Ledger::details_lost`]: names and
     /// counts, zeros included.
-    pub fn counters(&self) -> [(&'static str, u64); 8] {
+    pub fn counters(&self) -> [(&'static str, u64); 11] {
         let untold = self.programs.untold;
+        let containers = self.local.as_ref().and_then(|l| l.containers.as_ref());
+        let unnamed = containers.map(Containers::untold).unwrap_or_default();
         let shortfall = self.local.as_ref().map(|l| l.sockets.shortfall).unwrap_or_default();
         [
             ("process-evicted", self.counters.evicted),
@@ -223,7 +263,16 @@ impl Enricher {
             ("program-gone", untold.gone),
             ("program-limited", untold.limited),
             ("program-evicted", untold.evicted),
+            ("container-evicted", unnamed.evicted),
+            ("container-unasked", unnamed.unasked),
+            ("container-unanswered", unnamed.unanswered),
         ]
+    }
+
+    /// What people should know at the end.
+    pub fn notes(&self) -> Vec<String> {
+        let containers = self.local.as_ref().and_then(|l| l.containers.as_ref());
+        containers.map(Containers::notes).unwrap_or_default()
     }
 
     /// Who sent it: the backend's word, or the holders of the socket.
@@ -286,6 +335,23 @@ impl Enricher {
             Err(Silence::Gone) => self.counters.gone += 1,
             Err(Silence::Reused) => self.counters.reused += 1,
         }
+    }
+
+    /// Adds what runtimes say about a process's container, as far as they have said it.
+    /// Returns the container if they were asked for the first time just now.
+    fn name_container(&mut self, key: ProcessKey, now: Instant) -> Option<ContainerId> {
+        let containers = self.local.as_mut()?.containers.as_mut()?;
+        let entry = self.processes.get_mut(&key)?;
+        let id = entry.container_id?;
+        if containers.is_due(&entry.look, now) {
+            let found = containers.find(id, &mut entry.look, now);
+            if found.is_some() && found != entry.process.container {
+                entry.process.container = found;
+                entry.facts = next(&mut self.facts);
+            }
+        }
+        let unnamed = entry.process.container.is_none();
+        (unnamed && matches!(containers.awaited(id, now), Awaited::Still)).then_some(id)
     }
 }
 
@@ -366,6 +432,10 @@ impl Entry {
         let path = self.process.cgroup.as_deref();
         self.unit = path.and_then(container::unit);
         self.container = path.and_then(container::container);
+        let id = self.container.as_deref().and_then(ContainerId::parse);
+        if self.container_id != id {
+            (self.container_id, self.look) = (id, Look::default());
+        }
     }
 }
 
@@ -376,8 +446,14 @@ pub fn keep(new: &mut Process, old: Process) {
     new.uid = new.uid.or(old.uid);
     new.inner_pid = new.inner_pid.or(old.inner_pid);
     new.ancestors = new.ancestors.take().or(old.ancestors);
+    // What is said about a container belongs to the cgroup that told which one it is.
+    if new.cgroup.is_none() || new.cgroup == old.cgroup {
+        new.container = new.container.take().or(old.container);
+    }
     new.cgroup = new.cgroup.take().or(old.cgroup);
 }
 
 #[cfg(test)]
-mod tests;
+pub use containers::tests as runtimes;
+#[cfg(test)]
+pub mod tests;

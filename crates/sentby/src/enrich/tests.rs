@@ -5,9 +5,9 @@ use crate::fixture::{Probe, Scratch, capture};
 use std::os::unix::fs::symlink;
 use wire::Request;
 
-const KEY: ProcessKey = ProcessKey { pid: 4711, start_ticks: 100 };
+pub const KEY: ProcessKey = ProcessKey { pid: 4711, start_ticks: 100 };
 
-fn machine() -> Scratch {
+pub fn machine() -> Scratch {
     let dir = Scratch::new();
     let zeros = "0 ".repeat(17);
     dir.write("1/stat", format!("1 (init) S 0 {zeros}0 0").as_bytes());
@@ -20,11 +20,17 @@ fn machine() -> Scratch {
     dir
 }
 
-fn enricher(dir: &Scratch) -> Enricher {
+pub fn enricher(dir: &Scratch) -> Enricher {
+    with(dir, None)
+}
+
+/// The same, with a runtime to ask.
+pub fn with(dir: &Scratch, containers: Option<Containers>) -> Enricher {
     Enricher::of(Some(Local {
         procfs: Procfs::new(dir.path("")),
         users: Users::new(dir.path("passwd")),
         sockets: Sockets::new(),
+        containers,
     }))
 }
 

@@ -60,8 +60,21 @@ pub struct FilterArgs {
     pub unit: Vec<String>,
 
     /// Container: the beginning of its id, or its name
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID|GLOB")]
     pub container: Vec<String>,
+
+    /// Kubernetes pod
+    #[arg(long, value_name = "GLOB")]
+    pub pod: Vec<String>,
+
+    /// Namespace of the Kubernetes pod
+    #[arg(long, value_name = "GLOB")]
+    pub pod_namespace: Vec<String>,
+
+    /// Sent by this machine, where events of several come together (watch); its name, or as
+    /// subjects have it
+    #[arg(long, value_name = "HOST")]
+    pub on: Vec<String>,
 
     /// What was given to the options over fields: those come from the protocols.
     #[arg(skip)]

@@ -19,7 +19,10 @@ impl Filter {
             && self.users.is_open()
             && self.cgroups.is_open()
             && self.units.is_open()
-            && self.containers.is_open());
+            && self.containers.is_open()
+            && self.pods.is_open()
+            && self.pod_namespaces.is_open()
+            && self.hosts.is_open());
         says.then(|| Filter {
             pids: self.pids.clone(),
             comms: self.comms.clone(),
@@ -28,6 +31,9 @@ impl Filter {
             cgroups: self.cgroups.clone(),
             units: self.units.clone(),
             containers: self.containers.clone(),
+            pods: self.pods.clone(),
+            pod_namespaces: self.pod_namespaces.clone(),
+            hosts: self.hosts.clone(),
             children: self.children,
             kernel: true,
             forwarded: true,

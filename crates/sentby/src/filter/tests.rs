@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::asked::Asked;
+use crate::enrich::ContainerInfo;
 use crate::event::{Ancestor, Candidate, Capture, Iface, Process, Task, until_nul};
 use crate::fixture::{Probe, Sample};
 use clap::Parser;
@@ -47,7 +48,12 @@ fn placed() -> Sample {
     sample.dst_name = Some(b"Www.example.com".to_vec());
     sample.unit = Some("x.service".into());
     sample.container = Some("3f2a91bc0d1e44aa".into());
-    sample.process.as_mut().unwrap().cgroup = Some(b"/system.slice/x.service".to_vec());
+    let process = sample.process.as_mut().unwrap();
+    process.cgroup = Some(b"/system.slice/x.service".to_vec());
+    let text = |text: &str| Some(text.to_owned());
+    let (pod, pod_namespace) = (text("web-0"), text("shop"));
+    let info = ContainerInfo { name: text("web"), image: None, pod, pod_namespace };
+    process.container = Some(Arc::new(info));
     sample
 }
 
@@ -80,6 +86,10 @@ fn every_flag_chooses_and_excludes() {
         ("--unit x", "--unit y"),
         ("--unit x.service", "--unit x.scope"),
         ("--container 3f2a", "--container f2a9"),
+        ("--container web", "--container we"),
+        ("--container w*", "--container x*"),
+        ("--pod web-*", "--pod web"),
+        ("--pod-namespace shop", "--pod-namespace sho"),
     ];
     for (yes, no) in cases {
         assert!(shows(yes, &sample), "{yes}");
@@ -107,7 +117,9 @@ fn what_is_unknown_is_neither_wanted_nor_unwanted() {
         assert!(!shows(&format!("{flag} 5"), &sample), "{flag}");
         assert!(shows(&format!("{flag} !5"), &sample), "{flag}");
     }
-    for flag in ["--comm", "--exe", "--unit", "--container", "--dst-name"] {
+    for flag in
+        ["--comm", "--exe", "--unit", "--container", "--pod", "--pod-namespace", "--dst-name"]
+    {
         assert!(!shows(&format!("{flag} *"), &sample), "{flag}");
         assert!(shows(&format!("{flag} !*"), &sample), "{flag}");
     }

@@ -4,7 +4,7 @@
 //! and docs/events.md is generated from it. A protocol's own fields are declared by
 //! the protocol ([`wire::Protocol::fields`]).
 
-use crate::enrich::GoBuild;
+use crate::enrich::{ContainerInfo, GoBuild};
 use crate::event::{Ancestor, Candidate, Event};
 use std::net::IpAddr;
 use wire::Fault;
@@ -110,6 +110,14 @@ pub struct Field {
     pub doc: &'static str,
     /// Its value in an event; `None` where it is unknown or does not apply.
     pub get: for<'e> fn(&'e Event<'_>) -> Option<Value<'e>>,
+}
+
+/// What a runtime says about the sender's container.
+fn told<'e>(
+    event: &'e Event<'_>,
+    word: impl Fn(&'e ContainerInfo) -> Option<&'e str>,
+) -> Option<Value<'e>> {
+    word(event.process?.container.as_deref()?).map(|text| Value::Text(text.as_bytes()))
 }
 
 /// Where the protocol's own object stands: after all fields of the envelope.
@@ -298,6 +306,35 @@ pub static FIELDS: &[Field] = &[
         get: |e| e.container.map(|c| Value::Text(c.as_bytes())),
     },
     Field {
+        name: "container_name",
+        of: Of::Process,
+        kind: Kind::Text,
+        doc: "What its runtime calls `container`; in a pod the name that the pod's specification \
+              has for it. Absent until the runtime has answered.",
+        get: |e| told(e, |info| info.name.as_deref()),
+    },
+    Field {
+        name: "container_image",
+        of: Of::Process,
+        kind: Kind::Text,
+        doc: "The image that `container` was made of, as it was asked for.",
+        get: |e| told(e, |info| info.image.as_deref()),
+    },
+    Field {
+        name: "pod",
+        of: Of::Process,
+        kind: Kind::Text,
+        doc: "Name of the Kubernetes pod that `container` belongs to.",
+        get: |e| told(e, |info| info.pod.as_deref()),
+    },
+    Field {
+        name: "pod_namespace",
+        of: Of::Process,
+        kind: Kind::Text,
+        doc: "Namespace of `pod`.",
+        get: |e| told(e, |info| info.pod_namespace.as_deref()),
+    },
+    Field {
         name: "netns",
         of: Of::Sender,
         kind: Kind::Number,
@@ -381,6 +418,14 @@ pub static FIELDS: &[Field] = &[
         kind: Kind::Text,
         doc: "The machine that it was sent from; only where events of several come together.",
         get: |e| e.host.map(|h| Value::Text(h.as_bytes())),
+    },
+    Field {
+        name: "sampled",
+        of: Of::Event,
+        kind: Kind::Number,
+        doc: "How many events of its process it stands for, itself included; only where \
+              `agent --max-cpu` left some out.",
+        get: |e| e.sampled.map(|n| Value::Number(n.into())),
     },
     Field {
         name: "faults",

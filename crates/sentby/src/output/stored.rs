@@ -8,10 +8,10 @@ use crate::event::Event;
 use std::io;
 
 /// What belongs to the sender beside what is steady about its process.
-static OF_SENDERS: [&str; 5] = ["pid", "comm", "process_comm", "uid", "user"];
+static OF_SENDERS: [&str; 6] = ["pid", "comm", "process_comm", "uid", "user", "host"];
 
 /// What stands in no column of its own.
-static OTHERS: [&str; 3] = ["candidates", "go", "faults"];
+static OTHERS: [&str; 4] = ["candidates", "go", "faults", "sampled"];
 
 /// Whether a field says something about the sender, and nothing about the request.
 pub fn is_of_sender(field: &Field) -> bool {
@@ -31,7 +31,7 @@ pub fn request(event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<()> {
 /// Appends what stands in no column, if there is any.
 pub fn more(event: &Event<'_>, out: &mut Vec<u8>) -> io::Result<bool> {
     let plain = event.candidates.is_empty() && event.go.is_none() && event.outcome.is_none();
-    if plain && event.request.faults.is_empty() {
+    if plain && event.request.faults.is_empty() && event.sampled.is_none() {
         return Ok(false);
     }
     write(event, |field| OTHERS.contains(&field.name), out)?;
@@ -105,11 +105,8 @@ impl Named {
         is_of_sender(field) || OF_FLOWS.contains(&field.name)
     }
 
-    /// What an event has of it, for people.
-    pub fn shown(&self, event: &Event<'_>) -> Option<String> {
-        let mut json = Vec::new();
-        write_named(event, std::slice::from_ref(self), &mut json).ok()?;
-        let object: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    /// What an object of [`write_named`] has of it, for people.
+    pub fn shown(&self, object: &serde_json::Value) -> Option<String> {
         let mut out = String::new();
         let text = match object.get(self.name())? {
             serde_json::Value::String(text) => text.clone(),

@@ -8,7 +8,7 @@
 
 use super::time::Clock;
 use super::{Options, Output, TimeStyle};
-use crate::enrich::{GoBuild, SHORT_ID};
+use crate::enrich::GoBuild;
 use crate::escape::{self, ELLIPSIS, MAX_COMMAND_LINE, MAX_TEXT, Visible};
 use crate::event::{Event, Evidence};
 use std::fmt::{self, Write as _};
@@ -194,7 +194,7 @@ impl Printer {
         })
     }
 
-    /// Unit, container and inner pid, under their names in JSON; only where known.
+    /// Unit, pod, container and inner pid, under their names in JSON; only where known.
     fn place(&mut self, event: &Event<'_>) -> fmt::Result {
         let container = event.container;
         // A container's own scope, `docker-<id>.scope`, says nothing more.
@@ -205,10 +205,19 @@ impl Printer {
             word(Some(unit.as_bytes()), line)?;
             line.push(' ');
         }
-        if let Some(id) = container {
-            let hex = id.len() > SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
+        let told = event.process.and_then(|p| p.container.as_deref());
+        if let Some(pod) = told.and_then(|told| told.pod.as_deref()) {
+            line.push_str("pod=");
+            if let Some(namespace) = told.and_then(|told| told.pod_namespace.as_deref()) {
+                word(Some(namespace.as_bytes()), line)?;
+                line.push('/');
+            }
+            word(Some(pod.as_bytes()), line)?;
+            line.push(' ');
+        }
+        if let Some(shown) = event.container_shown() {
             line.push_str("container=");
-            word(Some(if hex { &id[..SHORT_ID] } else { id }.as_bytes()), line)?;
+            word(Some(shown.as_bytes()), line)?;
             line.push(' ');
         }
         // A name that the request itself shows is not repeated.
@@ -336,9 +345,11 @@ fn arguments(joined: &[u8], line: &mut String) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrich::ContainerInfo;
     use crate::event::{Candidate, ProcessKey};
     use crate::fixture::Sample;
     use jiff::tz::TimeZone;
+    use std::sync::Arc;
 
     fn printer(color: bool) -> Printer {
         let options = Options { color, ..Options::default() };
@@ -391,6 +402,22 @@ mod tests {
              asks 7 (bad-length) len 84 container=3f2a91bc0d1e pid_in_ns=7 \
              ping -c 1 192.0.2.7… (exe deleted)"
         );
+        let info = |pod: Option<&str>| {
+            let text = |text: &str| Some(text.to_owned());
+            let pod_namespace = pod.and(text("shop"));
+            let pod = pod.map(str::to_owned);
+            Some(Arc::new(ContainerInfo {
+                name: text("app"),
+                image: text("i"),
+                pod,
+                pod_namespace,
+            }))
+        };
+        sample.process.as_mut().unwrap().container = info(None);
+        assert!(words(&sample).contains(" len 84 container=app pid_in_ns=7 "));
+        sample.process.as_mut().unwrap().container = info(Some("web 0"));
+        assert!(words(&sample).contains(" len 84 pod=shop/'web 0' container=app pid_in_ns=7 "));
+        sample.process.as_mut().unwrap().container = None;
         sample.container = Some("web-1".into());
         sample.unit = Some("ssh.service".into());
         assert!(words(&sample).contains(" unit=ssh.service container=web-1 pid_in_ns=7 "));

@@ -55,7 +55,8 @@ pub struct Aggregate {
     pub protocols: Vec<&'static str>,
     /// Events over time.
     pub bins: Bins,
-    senders: Parties<Sender>,
+    /// By machine, where events of several come together.
+    senders: Parties<(Option<String>, Sender)>,
     destinations: Parties<Destination>,
     flows: HashMap<(u32, u32, usize), Tally>,
     /// Flows for which there was no room, taken together.
@@ -129,7 +130,9 @@ impl Aggregate {
         };
         let comm = event.process.and_then(|p| p.comm.as_deref()).or(event.comm);
         let program = || Sender::Program { comm: comm.map(<[u8]>::to_vec), exe, uid: event.uid };
-        self.senders.place(exact, program, Sender::Rest, |level| match level {
+        let on = |sender| (event.host.map(str::to_owned), sender);
+        let (exact, program) = (on(exact), || on(program()));
+        self.senders.place(exact, program, (None, Sender::Rest), |level| match level {
             Level::Exact => encode::only(event, OF_SENDER_ROW),
             Level::Coarse => encode::only(event, OF_PROGRAM_ROW),
             Level::Rest => Map::new(),
@@ -200,6 +203,7 @@ impl Aggregate {
 
 /// What a row says of a process.
 const OF_SENDER_ROW: &[&str] = &[
+    "host",
     "evidence",
     "kernel_part",
     "pid",
@@ -217,11 +221,15 @@ const OF_SENDER_ROW: &[&str] = &[
     "user",
     "unit",
     "container",
+    "container_name",
+    "container_image",
+    "pod",
+    "pod_namespace",
     "cgroup",
 ];
 
 /// What a row says of a program.
-const OF_PROGRAM_ROW: &[&str] = &["evidence", "comm", "process_comm", "exe", "uid", "user"];
+const OF_PROGRAM_ROW: &[&str] = &["host", "evidence", "comm", "process_comm", "exe", "uid", "user"];
 
 /// The network that stands for an address: /24 or /48.
 fn network(address: IpAddr) -> [u8; 6] {

@@ -1,6 +1,7 @@
 //! The command line of `sentby report`.
 
 use crate::filter::FilterArgs;
+use crate::nats::ServerArgs;
 use crate::store::query::when;
 use clap::Args;
 use std::path::PathBuf;
@@ -19,8 +20,15 @@ pub struct ReportArgs {
 
     /// What to report on: a recording, or pcap or pcapng of whatever program; `-` reads stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
-          default_value = crate::store::DEFAULT, help_heading = "Report")]
+          default_value = crate::store::DEFAULT, conflicts_with = "nats", help_heading = "Report")]
     pub from: PathBuf,
+
+    /// Or on what agents have published.
+    #[command(
+        flatten,
+        next_help_heading = "Fleet: report on what agents published (docs/fleet.md)"
+    )]
+    pub server: ServerArgs,
 
     /// Sent at this time or later: 2026-11-26T10:00:00Z, '2026-11-26 10:00', 10:00, today,
     /// yesterday, or so long ago: 2h, 7d

@@ -32,6 +32,7 @@ const OF_SENDER: &[&str] = &[
     "shared",
     "src",
     "iface",
+    "host",
 ];
 
 /// Fields that events to one destination have in common.

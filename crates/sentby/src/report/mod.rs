@@ -20,12 +20,13 @@ use crate::capture::replay;
 use crate::enrich::Enricher;
 use crate::escape;
 use crate::filter::{Filter, UsageError};
+use crate::nats::without_password;
 use crate::pipeline::{Limits, Pipeline};
 use crate::plan::Plan;
 use crate::progress::{Progress, Watched};
 use crate::store::query::when::{self, Times};
 use crate::store::query::{self, Order, Question};
-use crate::{privileges, store, trace};
+use crate::{privileges, store, trace, watch};
 use aggregate::Aggregate;
 use anyhow::Result;
 use std::os::unix::ffi::OsStrExt;
@@ -69,7 +70,8 @@ pub fn run(asked: Vec<Asked>, args: &ReportArgs) -> Result<()> {
 fn times(args: &ReportArgs) -> Result<Times> {
     let times = when::between(args.since, args.until)?;
     let given = times != (None, None);
-    if given && args.from.exists() && !store::is_database(&args.from) {
+    let file = args.server.nats.is_empty();
+    if file && given && args.from.exists() && !store::is_database(&args.from) {
         let path = args.from.display();
         Err(UsageError(format!(
             "--since and --until: {path} is a capture file, not a recording; make one of it \
@@ -88,6 +90,12 @@ fn open(
 ) -> Result<(Reader, Watched)> {
     let protocols: Vec<_> = asked.iter().map(|a| a.protocol.name()).collect();
     let (progress, path) = (Progress::new(args.quiet, false), args.from.clone());
+    if !args.server.nats.is_empty() {
+        let (done, of) = watch::Counted::default();
+        let watched = Watched::new(progress, done.clone(), of.clone());
+        let span = watch::Span { times: (times.0.or(Some(0)), times.1), follow: false };
+        return Ok((watch::reader(asked, filter, &args.server, span, (done, of))?, watched));
+    }
     if store::is_database(&path) {
         let question = Question { times, protocols, filter: filter.clone() };
         return query::reader(&path, &question, Order::OldestFirst, progress);
@@ -101,8 +109,8 @@ fn open(
 fn about(args: &ReportArgs, failed: Option<String>, notes: Vec<String>) -> html::About {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let mut command = String::from("sentby ");
-    let words = words.iter().map(|w| w.as_bytes());
-    escape::command_line(words, &mut command, escape::MAX_COMMAND_LINE);
+    let words: Vec<_> = words.iter().map(|w| without_password(w.as_bytes())).collect();
+    escape::command_line(words.iter().map(|w| &w[..]), &mut command, escape::MAX_COMMAND_LINE);
     let fact = |path| {
         let text = std::fs::read_to_string(path).ok()?;
         Some(text.trim_end().to_owned())
@@ -110,7 +118,10 @@ fn about(args: &ReportArgs, failed: Option<String>, notes: Vec<String>) -> html:
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     html::About {
         command,
-        source: args.from.display().to_string(),
+        source: match args.server.nats.is_empty() {
+            true => args.from.display().to_string(),
+            false => format!("fleet: {}", args.server.names()),
+        },
         host: fact("/proc/sys/kernel/hostname"),
         kernel: fact("/proc/sys/kernel/osrelease"),
         made: since.as_nanos() as u64,

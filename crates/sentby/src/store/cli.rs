@@ -3,6 +3,7 @@
 use super::query::when;
 use crate::cli::{OutputArgs, TraceArgs, duration};
 use crate::filter::FilterArgs;
+use crate::watch::FleetArgs;
 use clap::{Args, Command};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,8 +31,11 @@ pub struct RecordArgs {
     pub max_size: Option<u64>,
 
     /// Record what a capture file or another recording holds, instead of what is sent now
-    #[arg(long, value_name = "FILE", help_heading = "Recording")]
+    #[arg(long, value_name = "FILE", conflicts_with = "nats", help_heading = "Recording")]
     pub from: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Fleet: record what agents publish (docs/fleet.md)")]
+    pub fleet: FleetArgs,
 }
 
 /// Options of `query`.

@@ -1,7 +1,7 @@
 //! From rows to the database: one transaction, with their sums.
 
 use super::row::{Destination, Row, Rows, Who};
-use super::sums::{Sum, Sums};
+use super::sums::{Seen, Sum, Sums};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Statement, params};
 use std::collections::HashMap;
@@ -22,6 +22,7 @@ pub struct Known {
     epoch: u64,
     words: HashMap<Vec<u8>, i64>,
     addresses: HashMap<IpAddr, i64>,
+    seen: Seen,
     /// The time of the last event, and its place.
     last: (i64, i64),
 }
@@ -32,7 +33,13 @@ const ROW_BITS: u32 = 40;
 impl Known {
     /// Nothing.
     pub fn new() -> Known {
-        Known { epoch: 1, words: HashMap::new(), addresses: HashMap::new(), last: (0, 0) }
+        Known {
+            epoch: 1,
+            words: HashMap::new(),
+            addresses: HashMap::new(),
+            seen: Seen::default(),
+            last: (0, 0),
+        }
     }
 
     /// Forgets everything.
@@ -40,6 +47,7 @@ impl Known {
         self.epoch += 1;
         self.words.clear();
         self.addresses.clear();
+        self.seen.forget();
     }
 
     fn place(&self, of: &AtomicU64) -> Option<i64> {
@@ -69,7 +77,7 @@ pub fn transaction(
         inserts.event(known, rows, row, &mut sums)?;
     }
     drop(inserts);
-    sums.put(&transaction)?;
+    sums.put(&transaction, &mut known.seen)?;
     transaction.commit()
 }
 

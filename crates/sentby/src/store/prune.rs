@@ -85,7 +85,9 @@ impl Pruner {
     fn give_back(&mut self, connection: &mut Connection, free: i64) -> rusqlite::Result<Step> {
         if self.pruned && self.swept.elapsed() >= SWEEP {
             (self.pruned, self.swept) = (false, Instant::now());
-            sweep(connection)?;
+            let transaction = connection.transaction()?;
+            sums::sweep(&transaction)?;
+            transaction.commit()?;
             return Ok(Step::Swept);
         }
         if free < SLACK || (self.bounds.size.is_none() && self.bounds.keep.is_none()) {
@@ -104,79 +106,5 @@ fn oldest(connection: &Connection, n: i64) -> rusqlite::Result<Option<i64>> {
     match at {
         Some(id) => Ok(Some(id)),
         None => connection.query_row("SELECT max(id) + 1 FROM events", [], |row| row.get(0)),
-    }
-}
-
-/// What is swept: a table, what refers to it, and where.
-const SWEPT: [(&str, &str, &str); 2] =
-    [("processes", "process", "senders"), ("destinations", "destination", "targets")];
-
-fn unreferenced(table: &str, column: &str, sums: &str) -> String {
-    format!(
-        "DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {sums} WHERE {column} = {table}.id)"
-    )
-}
-
-/// Removes what no sum refers to. Sums of ten minutes stay at least as long as their events,
-/// and are found by sender and destination; pairs of an hour in which some are gone are not
-/// asked any more.
-fn sweep(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    for (table, column, sums) in SWEPT {
-        transaction.execute(&unreferenced(table, column, sums), [])?;
-    }
-    transaction.commit()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::Scratch;
-    use crate::store::schema;
-
-    /// A recording with two processes and two destinations, of which sums name the first.
-    fn recording(dir: &Scratch) -> Connection {
-        let path = dir.path("db");
-        let connection = Connection::open(&path).unwrap();
-        schema::migrate(&connection, &path).unwrap();
-        connection
-            .execute_batch(
-                "INSERT INTO processes (id, digest, facts) VALUES (1, 0, ''), (2, 0, '');
-                 INSERT INTO destinations (id, address) VALUES (1, 'a'), (2, 'b');
-                 INSERT INTO senders VALUES (7, 1, 1, 1, 9, 9, 0, 1, 2);
-                 INSERT INTO targets VALUES (7, 1, 1, 1, 9, 9, 0, 1, 2);",
-            )
-            .unwrap();
-        connection
-    }
-
-    fn texts(connection: &Connection, sql: &str, column: usize) -> Vec<String> {
-        let mut statement = connection.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| row.get(column)).unwrap();
-        rows.map(Result::unwrap).collect()
-    }
-
-    #[test]
-    fn what_no_sum_names_is_swept() {
-        let dir = Scratch::new();
-        let mut connection = recording(&dir);
-        sweep(&mut connection).unwrap();
-        for (table, ..) in SWEPT {
-            let left = texts(&connection, &format!("SELECT CAST(id AS TEXT) FROM {table}"), 0);
-            assert_eq!(left, ["1"], "{table}");
-        }
-    }
-
-    /// Else each process costs a look at everything that was recorded.
-    #[test]
-    fn sweeping_looks_sums_up_by_what_they_name() {
-        let dir = Scratch::new();
-        let connection = recording(&dir);
-        for (table, column, sums) in SWEPT {
-            let sql = format!("EXPLAIN QUERY PLAN {}", unreferenced(table, column, sums));
-            let plan = texts(&connection, &sql, 3).join("; ");
-            let index = format!("{sums}_by_{column} ({column}=?)");
-            assert!(plan.contains(&index), "{plan}");
-        }
     }
 }

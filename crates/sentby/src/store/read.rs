@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wire::{Layer, PROTOCOLS, Request};
 
-/// Senders, and destinations, that are kept as they were read.
-const MAX_KEPT: usize = 16_384;
+/// Senders, and destinations, that are kept as they were read: some 1 kB each.
+const MAX_KEPT: usize = 32_768;
 
 /// A batch is handed on when it has so many items or bytes, or so many rows were looked at.
 const BATCH_ITEMS: usize = 4096;
@@ -77,6 +77,8 @@ pub struct Sender {
     process: Option<Process>,
     unit: Option<String>,
     container: Option<String>,
+    /// The machine, where events of several come together.
+    pub host: Option<String>,
     evidence: Evidence,
 }
 
@@ -91,6 +93,7 @@ impl Sender {
             process: None,
             unit: None,
             container: None,
+            host: None,
             evidence,
         }
     }
@@ -111,8 +114,14 @@ impl Sender {
             unit: cgroup.as_deref().and_then(unit_of),
             container: cgroup.as_deref().and_then(container_of),
             process,
+            host: object.name("host").map(str::to_owned),
             evidence: Evidence::Task,
         }
+    }
+
+    /// Whether nobody is named: candidates may stand beside its events.
+    pub fn is_nobody(&self) -> bool {
+        self.key.is_none() && self.comm.is_none() && self.uid.is_none()
     }
 
     /// An event of which only the sender is known.
@@ -157,7 +166,8 @@ pub fn flow<T>(
     let capture = blank(evidence);
     let named = to.name.as_ref().map(|(name, source)| DstName { name, source });
     look(&Event {
-        host: None,
+        host: sender.host.as_deref(),
+        sampled: None,
         capture: &capture,
         evidence,
         key: sender.key,
@@ -477,7 +487,8 @@ impl Known {
             candidates: recorded::candidates(&more),
             go: more.0.get("go").and_then(|go| recorded::build(&Object(go))),
             dst_name: to.name.clone(),
-            host: None,
+            host: sender.as_ref().and_then(|s| s.host.clone()),
+            sampled: more.number32("sampled"),
             stored: Some(Stored {
                 row: id,
                 ends: Ends { src, dst: to.address, ports },

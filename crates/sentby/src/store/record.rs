@@ -31,11 +31,33 @@ pub fn run(asked: Vec<Asked>, args: &RecordArgs) -> Result<()> {
     let open = || Ok(Box::new(Recorder::open(&settings)?) as Box<dyn Output>);
     match &args.from {
         Some(file) => import(asked, args, file, open),
+        None if args.fleet.is_asked_for() => fleet(asked, args, open),
         None => {
             let live = format!("recording to {}", args.output.display());
             trace::run_into(asked, &args.trace, open, Some(&live))
         }
     }
+}
+
+/// What agents publish.
+fn fleet(
+    asked: Vec<Asked>,
+    args: &RecordArgs,
+    open: impl FnOnce() -> Result<Box<dyn Output>>,
+) -> Result<()> {
+    if !args.trace.command.is_empty() {
+        Err(UsageError("--nats records other machines: no command can be run with it".into()))?;
+    }
+    let run = &args.trace.output.run;
+    let stop = trace::stopped_by_signals()?;
+    let filter = Filter::detached(&args.trace.filter)?;
+    let reader = args.fleet.reader(&asked, &filter)?;
+    let output = open()?;
+    privileges::drop_unneeded();
+    trace::say(run, format_args!("recording to {}", args.output.display()));
+    trace::announce(run, &reader)?;
+    let mut pipeline = Pipeline::new(asked, filter, Enricher::detached(), output);
+    trace::finish(run, &mut pipeline, &reader, &stop)
 }
 
 fn import(

@@ -88,6 +88,7 @@ struct Sender {
     uid: Option<u32>,
     comm: Option<Vec<u8>>,
     user: Option<String>,
+    host: Option<String>,
 }
 
 impl Rowing {
@@ -134,11 +135,12 @@ impl Rowing {
     }
 
     fn who(&mut self, event: &Event<'_>) -> io::Result<Option<Arc<Who>>> {
-        if event.key.is_none() && event.comm.is_none() && event.uid.is_none() {
+        let nobody = event.key.is_none() && event.comm.is_none() && event.uid.is_none();
+        if nobody && event.host.is_none() {
             return Ok(None);
         }
         let mut hasher = DefaultHasher::new();
-        (event.key, event.uid, event.comm, event.user).hash(&mut hasher);
+        (event.key, event.uid, event.comm, event.user, event.host).hash(&mut hasher);
         if self.senders.len() >= MAX_KNOWN {
             self.senders.clear();
         }
@@ -194,6 +196,7 @@ impl Sender {
             uid: event.uid,
             comm: event.comm.map(<[u8]>::to_vec),
             user: event.user.map(str::to_owned),
+            host: event.host.map(str::to_owned),
         }
     }
 
@@ -206,6 +209,7 @@ impl Sender {
             && self.uid == event.uid
             && self.comm.as_deref() == event.comm
             && self.user.as_deref() == event.user
+            && self.host.as_deref() == event.host
     }
 }
 

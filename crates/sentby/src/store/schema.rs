@@ -8,7 +8,8 @@ use std::path::Path;
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"snty");
 
 /// What makes each version out of the one before.
-static MIGRATIONS: &[&str] = &[include_str!("v1.sql"), include_str!("v2.sql")];
+static MIGRATIONS: &[&str] =
+    &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")];
 
 /// The version that is written.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -1,9 +1,10 @@
 //! Which rows of a recording can matter to a question: decided about senders and
 //! destinations once, so that of the events little more than the wanted are looked at.
 
+use super::MINUTE;
 use super::read::{Destinations, Senders};
 use super::schema;
-use super::sums::SLICE;
+use super::sums::{self, SLICE, Table};
 use crate::event::Evidence;
 use crate::filter::Filter;
 use anyhow::Result;
@@ -12,6 +13,10 @@ use std::collections::HashSet;
 
 /// Most senders or destinations by which slices are looked up; more are in most of them.
 const MAX_LOOKED_UP: usize = 500;
+
+/// Most of them that are sought one by one in each step of a table of sums, which has them
+/// in the order of time; for more of them, all that was sent in that time is looked at.
+const MAX_SOUGHT: usize = 100;
 
 /// Rows to look at.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +80,7 @@ impl Selection {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let sender = senders.get(id)?;
-            if sender.with(|event| filter.matches(event)) {
+            if sender.is_nobody() || sender.with(|event| filter.matches(event)) {
                 ids.insert(id);
             }
         }
@@ -126,21 +131,21 @@ impl Selection {
             return Ok(());
         }
         let few = [
-            ("senders", self.few_processes().map(|list| of_senders(&list))),
-            ("targets", self.few_destinations()),
+            ("senders", self.few_processes().is_some()),
+            ("targets", self.few_destinations().is_some()),
         ];
-        for (sums, condition) in few {
-            let Some(condition) = condition else { continue };
+        for (name, few) in few {
+            if !few {
+                continue;
+            }
             let Some((from, to)) = self.ranges.first().zip(self.ranges.last()) else { break };
-            let (from, to) = (from.0, to.1);
-            let mut statement = connection.prepare(&format!(
-                "SELECT DISTINCT slice FROM {sums} WHERE slice BETWEEN {} AND {}{condition} \
-                 ORDER BY slice",
-                from.div_euclid(SLICE),
-                to.div_euclid(SLICE)
-            ))?;
-            let slices: Vec<i64> =
-                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            let (first, last) = (from.0.div_euclid(SLICE), to.1.div_euclid(SLICE));
+            let rows = self.of_table(sums::named(name));
+            let mut statement =
+                connection.prepare(&format!("SELECT DISTINCT slice {rows} ORDER BY slice"))?;
+            let slices: Vec<i64> = statement
+                .query_map([first, last + 1], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
             self.ranges = within(&self.ranges, &slices);
         }
         Ok(())
@@ -156,12 +161,28 @@ impl Selection {
         [processes, destinations].into_iter().flatten().collect()
     }
 
-    /// The same of a row of sums, which tell these apart.
-    pub fn of_sums(&self, process: bool, destination: bool) -> String {
-        let processes = self.few_processes().filter(|_| process);
+    /// Where the rows of a table of sums are that can matter, of the steps from `?1` on and
+    /// before `?2`: the end of a SELECT.
+    pub fn of_table(&self, table: &Table) -> String {
+        let Table { name, when, .. } = table;
+        let processes = self.few_processes().filter(|_| table.process);
+        let destinations = self.few_destinations().filter(|_| table.destination);
+        let few = |ids: &Option<HashSet<i64>>| ids.as_ref().is_some_and(|i| i.len() <= MAX_SOUGHT);
+        let sought = match table.process {
+            true => processes.is_some() && few(&self.processes),
+            false => destinations.is_some() && few(&self.destinations),
+        };
         let processes = processes.map(|list| of_senders(&list));
-        let destinations = self.few_destinations().filter(|_| destination);
-        [processes, destinations].into_iter().flatten().collect()
+        let condition: String = [processes, destinations].into_iter().flatten().collect();
+        if !sought {
+            return format!("FROM {name} WHERE {when} >= ?1 AND {when} < ?2{condition}");
+        }
+        let minutes = table.step / MINUTE;
+        format!(
+            "FROM (SELECT DISTINCT minute / {minutes} AS step, proto AS p, evidence AS e \
+                   FROM minutes WHERE minute >= ?1 * {minutes} AND minute < ?2 * {minutes}) \
+             CROSS JOIN {name} ON {when} = step AND proto = p AND evidence = e{condition}"
+        )
     }
 
     fn few_processes(&self) -> Option<String> {
@@ -225,6 +246,7 @@ fn within(ranges: &[(i64, i64)], slices: &[i64]) -> Vec<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::Scratch;
 
     #[test]
     fn only_slices_in_which_something_happened_are_left() {
@@ -245,14 +267,45 @@ mod tests {
             few.condition(),
             " AND (process IN (1) OR process IS NULL) AND destination IN (1)"
         );
-        assert_eq!(
-            Selection { nobody: true, processes: ids(1), ..Selection::default() }.condition(),
-            ""
-        );
-        assert_eq!(few.of_sums(true, false), " AND process IN (0,1)");
-        assert_eq!(few.of_sums(false, true), " AND destination IN (1)");
+        let anybody = Selection { nobody: true, ..few.clone() };
+        assert_eq!(anybody.condition(), " AND destination IN (1)");
+        let of = |selection: &Selection, name| selection.of_table(sums::named(name));
+        assert!(of(&few, "senders").ends_with("evidence = e AND process IN (0,1)"));
+        assert!(of(&few, "targets").ends_with("evidence = e AND destination IN (1)"));
+        let both = " AND process IN (0,1) AND destination IN (1)";
+        assert!(of(&few, "pairs").ends_with(&format!("evidence = e{both}")));
+        assert_eq!(of(&few, "minutes"), "FROM minutes WHERE minute >= ?1 AND minute < ?2");
         let none = Selection { processes: ids(0), ..Selection::default() };
-        assert_eq!(none.of_sums(true, true), " AND process IN (0)");
+        assert!(of(&none, "senders").ends_with(" AND process IN (0)"));
+        let more = Selection { destinations: ids(101), ..Selection::default() };
+        let scanned = of(&more, "targets");
+        assert!(scanned.starts_with("FROM targets WHERE slice >= ?1 AND slice < ?2 AND dest"));
         assert_eq!(Selection { destinations: ids(501), ..Selection::default() }.condition(), "");
+    }
+
+    /// Else a question about one sender reads all sums of everybody.
+    #[test]
+    fn few_are_sought_by_the_key_of_the_sums() {
+        let dir = Scratch::new();
+        let connection = Connection::open(dir.path("db")).unwrap();
+        schema::migrate(&connection, &dir.path("db")).unwrap();
+        let few = Selection {
+            processes: Some([7].into()),
+            destinations: Some([9].into()),
+            ..Selection::default()
+        };
+        let keys = [
+            ("senders", "(slice=? AND proto=? AND evidence=? AND process=?)"),
+            ("targets", "(slice=? AND proto=? AND evidence=? AND destination=?)"),
+            ("pairs", "(hour=? AND proto=? AND evidence=? AND process=? AND destination=?)"),
+        ];
+        for (name, key) in keys {
+            let rows = few.of_table(sums::named(name));
+            let sql = format!("EXPLAIN QUERY PLAN SELECT events {rows}");
+            let mut statement = connection.prepare(&sql).unwrap();
+            let plan = statement.query_map([1, 2], |row| row.get::<_, String>(3)).unwrap();
+            let plan: Vec<String> = plan.map(Result::unwrap).collect();
+            assert!(plan.iter().any(|step| step.contains(key)), "{plan:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::MINUTE;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashMap;
 
 /// Ten minutes, in nanoseconds.
 pub const SLICE: i64 = 10 * MINUTE;
@@ -24,15 +25,50 @@ pub struct Table {
     pub process: bool,
     /// Whether destinations are.
     pub destination: bool,
+    /// What it keeps alive: the table of those that it alone tells apart.
+    pub keeps: Option<&'static str>,
 }
 
 /// All of them, the smallest first.
 pub static TABLES: [Table; 4] = [
-    Table { name: "minutes", when: "minute", step: MINUTE, process: false, destination: false },
-    Table { name: "senders", when: "slice", step: SLICE, process: true, destination: false },
-    Table { name: "targets", when: "slice", step: SLICE, process: false, destination: true },
-    Table { name: "pairs", when: "hour", step: HOUR, process: true, destination: true },
+    Table {
+        name: "minutes",
+        when: "minute",
+        step: MINUTE,
+        process: false,
+        destination: false,
+        keeps: None,
+    },
+    Table {
+        name: "senders",
+        when: "slice",
+        step: SLICE,
+        process: true,
+        destination: false,
+        keeps: Some("processes"),
+    },
+    Table {
+        name: "targets",
+        when: "slice",
+        step: SLICE,
+        process: false,
+        destination: true,
+        keeps: Some("destinations"),
+    },
+    Table {
+        name: "pairs",
+        when: "hour",
+        step: HOUR,
+        process: true,
+        destination: true,
+        keeps: None,
+    },
 ];
+
+/// The table of that name, which is known.
+pub fn named(name: &str) -> &'static Table {
+    TABLES.iter().find(|table| table.name == name).unwrap_or(&TABLES[0])
+}
 
 /// What is told apart: step of time, protocol, evidence, process (0: nobody, or all of
 /// them), destination (0: all of them).
@@ -112,6 +148,44 @@ impl Table {
     }
 }
 
+/// Most senders or destinations of which it is known when they were last seen.
+const MAX_SEEN: usize = 262_144;
+
+/// When senders and destinations were last seen, as their rows say: so that a row is written
+/// once a slice, and not with each transaction. By table, and number.
+#[derive(Default)]
+pub struct Seen(HashMap<(&'static str, i64), i64>);
+
+impl Seen {
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Notes which of these are still needed, for [`sweep`].
+    fn put(
+        &mut self,
+        connection: &Connection,
+        table: &'static str,
+        sums: &[(Key, Sum)],
+    ) -> rusqlite::Result<()> {
+        let sql = format!("UPDATE {table} SET seen = ?2 WHERE id = ?1 AND seen < ?2");
+        let mut statement = connection.prepare(&sql)?;
+        for ([slice, _, _, process, destination], _) in sums {
+            let id = process + destination;
+            if id == 0 || self.0.get(&(table, id)).is_some_and(|seen| seen >= slice) {
+                continue;
+            }
+            statement.execute([id, *slice])?;
+            if self.0.len() >= MAX_SEEN {
+                self.0.clear();
+            }
+            self.0.insert((table, id), *slice);
+        }
+        Ok(())
+    }
+}
+
 /// The sums of a transaction, by the minutes that all steps are made of.
 #[derive(Default)]
 pub struct Sums(Vec<(Key, Sum)>);
@@ -124,13 +198,16 @@ impl Sums {
     }
 
     /// Adds them to every table.
-    pub fn put(mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub fn put(mut self, connection: &Connection, seen: &mut Seen) -> rusqlite::Result<()> {
         merge(&mut self.0);
         for table in &TABLES {
             let keyed = |(key, sum): &(Key, Sum)| (table.key(*key), sum.clone());
             let mut sums: Vec<(Key, Sum)> = self.0.iter().map(keyed).collect();
             merge(&mut sums);
             table.put(connection, &sums)?;
+            if let Some(kept) = table.keeps {
+                seen.put(connection, kept, &sums)?;
+            }
         }
         Ok(())
     }
@@ -159,6 +236,20 @@ pub fn prune(connection: &Connection, before: i64) -> rusqlite::Result<()> {
     connection.execute("INSERT INTO pruned VALUES (?1)", [before]).map(drop)
 }
 
+/// Removes senders and destinations that no sum tells of any more, and so no event: sums of
+/// ten minutes stay at least as long as their events. (Pairs of an hour in which some are
+/// gone are not asked any more.)
+pub fn sweep(connection: &Connection) -> rusqlite::Result<()> {
+    let Some(before) = pruned(connection)? else { return Ok(()) };
+    for table in &TABLES {
+        if let Some(kept) = table.keeps {
+            let sql = format!("DELETE FROM {kept} WHERE seen < ?1");
+            connection.execute(&sql, [before.div_euclid(table.step)])?;
+        }
+    }
+    Ok(())
+}
+
 /// Before which place events are gone; `None` where none are.
 pub fn pruned(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT before FROM pruned", [], |row| row.get(0)).optional()
@@ -167,6 +258,8 @@ pub fn pruned(connection: &Connection) -> rusqlite::Result<Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::Scratch;
+    use crate::store::schema;
 
     #[test]
     fn each_table_has_the_columns_of_its_keys() {
@@ -188,5 +281,43 @@ mod tests {
         merge(&mut sums);
         let told: Vec<_> = sums.iter().map(|(k, s)| (k[0], s.events, s.first, s.last)).collect();
         assert_eq!(told, [(1, 1, 9, 9), (2, 2, 3, 5)]);
+    }
+
+    #[test]
+    fn what_no_sum_tells_of_is_swept() {
+        let dir = Scratch::new();
+        let mut connection = Connection::open(dir.path("db")).unwrap();
+        schema::migrate(&connection, &dir.path("db")).unwrap();
+        let mut seen = Seen::default();
+        // 1 is seen in the first hour, 2 in both, 3 in the second.
+        let hours: [(i64, &[i64]); 2] = [(HOUR, &[1, 2]), (2 * HOUR, &[2, 3])];
+        for n in 1..=3 {
+            let insert = format!(
+                "INSERT INTO processes (id, digest, facts) VALUES ({n}, 0, '');
+                 INSERT INTO destinations (id, address) VALUES ({n}, 'a');"
+            );
+            connection.execute_batch(&insert).unwrap();
+        }
+        for (at, who) in hours {
+            let transaction = connection.transaction().unwrap();
+            let mut sums = Sums::default();
+            for n in who {
+                let sum = Sum { events: 1, bytes: 1, unmeasured: 0, first: at, last: at };
+                sums.add(at, (1, 1), (*n, *n), sum);
+            }
+            sums.put(&transaction, &mut seen).unwrap();
+            transaction.commit().unwrap();
+        }
+        let left = |connection: &Connection, table: &str| {
+            let sql = format!("SELECT group_concat(id) FROM {table}");
+            connection.query_row(&sql, [], |row| row.get::<_, String>(0)).unwrap()
+        };
+        sweep(&connection).unwrap();
+        assert_eq!(left(&connection, "processes"), "1,2,3", "nothing is pruned");
+        prune(&connection, HOUR + SLICE).unwrap();
+        sweep(&connection).unwrap();
+        for table in ["processes", "destinations"] {
+            assert_eq!(left(&connection, table), "2,3");
+        }
     }
 }

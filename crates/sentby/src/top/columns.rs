@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 /// What a column shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
+    /// The machine, where events of several come together.
+    Host,
     /// Process id.
     Pid,
     /// User.
@@ -51,6 +53,7 @@ const fn column(what: What, title: &'static str, width: u16, from: u16) -> Colum
 }
 
 const PROCESS: &[Column] = &[
+    column(What::Host, "HOST", 12, 0),
     column(What::Pid, "PID", 7, 0),
     column(What::User, "USER", 8, 72),
     column(What::Tags, "EVIDENCE", 9, 110),
@@ -99,10 +102,11 @@ fn grown(column: &Column, width: u16) -> u16 {
     }
 }
 
-/// Every column of a view.
-pub fn all(view: View) -> &'static [Column] {
+/// Every column of a view, of one machine or of several.
+pub fn all(view: View, fleet: bool) -> &'static [Column] {
     match view {
-        View::Process => PROCESS,
+        // The first is that of the machine.
+        View::Process => &PROCESS[usize::from(!fleet)..],
         View::Destination => DESTINATION,
         View::Protocol => PROTOCOL,
     }
@@ -112,10 +116,10 @@ pub fn all(view: View) -> &'static [Column] {
 pub type Placed = (&'static Column, u16, u16);
 
 /// The columns that have room in a terminal of this width, after one for the marker.
-pub fn placed(view: View, width: u16) -> Vec<Placed> {
+pub fn placed(view: View, fleet: bool, width: u16) -> Vec<Placed> {
     let mut at = 1;
     let mut placed = Vec::new();
-    for column in all(view).iter().filter(|c| width >= c.from) {
+    for column in all(view, fleet).iter().filter(|c| width >= c.from) {
         let rest = width.saturating_sub(at);
         let own = match grown(column, width) {
             0 => rest,
@@ -138,6 +142,7 @@ pub fn is_right(what: What) -> bool {
 pub fn cell(what: What, row: &Row, shown: &Snapshot, room: u16, unicode: bool) -> String {
     let label = &row.label;
     match what {
+        What::Host => label.host.clone(),
         What::Pid => label.pid.map(|p| p.to_string()).unwrap_or_else(|| "-".to_owned()),
         What::User => label.user.clone(),
         What::Tags => label.tags.join(","),
@@ -170,6 +175,7 @@ pub fn sort(rows: &mut [(Key, Row)], sort: Sort, shown: &Snapshot) {
         |row: &Row| -> u64 { row.rates.minute(shown.now).iter().map(|n| u64::from(*n)).sum() };
     let text = |of: fn(&Label) -> &str, a: &Row, b: &Row| of(&a.label).cmp(of(&b.label));
     let order = |a: &Row, b: &Row| match sort.by {
+        What::Host => text(|l| &l.host, a, b),
         What::Pid => a.label.pid.cmp(&b.label.pid),
         What::User => text(|l| &l.user, a, b),
         What::Name => text(|l| &l.name, a, b),
@@ -203,15 +209,15 @@ mod tests {
 
     #[test]
     fn columns_stay_within_every_width() {
-        for view in View::ALL {
+        for (view, fleet) in View::ALL.into_iter().flat_map(|v| [(v, false), (v, true)]) {
             for width in 0..300 {
-                let placed = placed(view, width);
+                let placed = placed(view, fleet, width);
                 assert!(placed.iter().all(|(_, at, own)| at + own <= width), "{width}");
                 assert!(placed.windows(2).all(|w| w[0].1 + w[0].2 < w[1].1), "{width}");
             }
-            assert!(placed(view, 40).len() >= 4, "little is left at 40");
+            assert!(placed(view, fleet, 40).len() >= 4, "little is left at 40");
         }
-        let at_80: Vec<_> = placed(View::Process, 80).iter().map(|p| p.0.title).collect();
+        let at_80: Vec<_> = placed(View::Process, false, 80).iter().map(|p| p.0.title).collect();
         for title in ["PID", "USER", "RATE/s", "TOTAL", "BYTES", "LAST", "MINUTE", "PROCESS"] {
             assert!(at_80.contains(&title), "{title} has no room in 80 columns");
         }

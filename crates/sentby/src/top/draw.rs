@@ -143,7 +143,7 @@ fn tell(state: &State, scene: &Scene, buffer: &mut Buffer) {
         text = format!("{pid} ");
     }
     let tags = label.tags.join(",");
-    let parts = [&label.user, &tags, &label.place, &label.name, &label.more];
+    let parts = [&label.host, &label.user, &tags, &label.place, &label.name, &label.more];
     let mut parts: Vec<&str> = parts.into_iter().map(String::as_str).collect();
     parts.retain(|part| !part.is_empty());
     text.push_str(&parts.join("  "));
@@ -285,7 +285,7 @@ mod tests {
         evil.user = Some("e\u{301}\u{301}\u{301}".to_owned());
         let plain = screen(&model(&[Sample::ping()]), (120, 24), &scene(true, true), &[]);
         let buffer = screen(&model(&[evil]), (120, 24), &scene(true, true), &[]);
-        for (column, at, own) in super::super::columns::placed(View::Process, 120) {
+        for (column, at, own) in super::super::columns::placed(View::Process, false, 120) {
             if is_right(column.what) {
                 let text = |b: &Buffer| -> Vec<String> {
                     (at..at + own).map(|x| b[(x, 3)].symbol().to_owned()).collect()

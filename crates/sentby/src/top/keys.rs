@@ -145,7 +145,7 @@ fn click(state: &mut State, model: &Model, (x, y): (u16, u16), width: u16) {
         return;
     }
     if y + 1 == FIRST_ROW && matches!(state.level, Level::Rows) {
-        let placed = columns::placed(state.view, width);
+        let placed = columns::placed(state.view, state.fleet, width);
         let hit = placed.iter().find(|(_, at, own)| (*at..=at + own).contains(&x));
         if let Some((column, ..)) = hit {
             state.sort_by(column.what);

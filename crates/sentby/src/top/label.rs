@@ -2,13 +2,14 @@
 
 use super::model::View;
 use super::text::{self, MAX_CELL};
-use crate::enrich::SHORT_ID;
 use crate::escape::Visible;
 use crate::event::{Event, Evidence};
 
 /// Names of a row. What does not apply is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label {
+    /// The machine, where events of several come together.
+    pub host: String,
     /// The pid.
     pub pid: Option<u32>,
     /// User name, or uid.
@@ -33,7 +34,7 @@ impl Label {
     /// Whether any of it holds a text, in whatever case.
     pub fn holds(&self, lower: &str) -> bool {
         let has = |text: &str| text.to_lowercase().contains(lower);
-        [&self.user, &self.name, &self.more, &self.place].into_iter().any(|t| has(t))
+        [&self.host, &self.user, &self.name, &self.more, &self.place].into_iter().any(|t| has(t))
             || self.tags.iter().any(|tag| has(tag))
             || self.pid.is_some_and(|pid| pid.to_string().contains(lower))
     }
@@ -93,6 +94,7 @@ fn process(event: &Event<'_>) -> Label {
     };
     let named = event.key.is_some();
     Label {
+        host: event.host.map(|host| text::safe(host.as_bytes())).unwrap_or_default(),
         pid: event.key.map(|k| k.pid),
         user: if named { user } else { String::new() },
         name,
@@ -110,11 +112,8 @@ fn candidates(event: &Event<'_>) -> String {
 
 /// Container, else unit.
 fn unit(event: &Event<'_>) -> String {
-    match (event.container, event.unit) {
-        (Some(id), _) => {
-            let hex = id.len() > SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
-            text::safe(if hex { &id[..SHORT_ID] } else { id }.as_bytes())
-        }
+    match (event.container_shown(), event.unit) {
+        (Some(shown), _) => text::safe(shown.as_bytes()),
         (None, unit) => unit.map(|u| text::safe(u.as_bytes())).unwrap_or_default(),
     }
 }

@@ -148,12 +148,18 @@ fn open(
     let trace = &args.trace;
     let output = open_output(&trace.output, shared)?;
     let (filter, enricher, reader) = match &args.from {
+        None if args.fleet.is_asked_for() => {
+            let filter = Filter::detached(&trace.filter)?;
+            let reader = args.fleet.reader(&asked, &filter)?;
+            (filter, Enricher::detached(), reader)
+        }
         None => {
             ebpf::catch_libbpf_messages(trace.output.run.verbose > 1);
             let filter = Filter::new(&trace.filter)?;
             let plan = Plan { names: !trace.capture.no_names, ..filter.plan(&asked) };
+            let enricher = trace.capture.enricher()?;
             let reader = trace::open(&trace.capture, &plan, &trace.output.run)?;
-            (filter, Enricher::new(), reader)
+            (filter, enricher, reader)
         }
         Some(path) => {
             let filter = Filter::detached(&trace.filter)?;
@@ -197,6 +203,9 @@ impl Output for Top {
 fn scene(args: &TopArgs, reader: &Reader) -> Scene {
     let source = match &args.from {
         Some(path) => text::safe(path.as_os_str().as_encoded_bytes()),
+        None if args.fleet.is_asked_for() => {
+            text::safe(format!("fleet: {}", args.fleet.server.names()).as_bytes())
+        }
         None => {
             let hooks: Vec<&str> = reader.hooks.iter().map(|(hook, _)| *hook).collect();
             format!("live: {}", hooks.join(","))

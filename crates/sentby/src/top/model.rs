@@ -55,19 +55,22 @@ impl View {
     }
 }
 
+/// The machine of those that no process tells apart, by a hash of its name; `None` is this.
+pub type Host = Option<u64>;
+
 /// What events of one row have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A process.
     Process(ProcessKey),
     /// A process without a pid in our pid namespace.
-    Outside,
+    Outside(Host),
     /// A part of the kernel.
-    Kernel(Option<&'static str>),
+    Kernel(Option<&'static str>, Host),
     /// Not from this machine.
-    Forwarded,
+    Forwarded(Host),
     /// Nobody can be named.
-    Unknown,
+    Unknown(Host),
     /// One of several processes, by a hash of them.
     Candidates(u64),
     /// A destination.
@@ -89,17 +92,23 @@ impl Key {
     }
 
     fn sender(event: &Event<'_>) -> Key {
+        let host = event.host.map(|host| {
+            let mut hash = DefaultHasher::new();
+            host.hash(&mut hash);
+            hash.finish()
+        });
         match (event.evidence, event.key) {
             (_, Some(key)) => Key::Process(key),
-            (Evidence::Kernel, _) => Key::Kernel(event.kernel_part()),
-            (Evidence::Forwarded, _) => Key::Forwarded,
+            (Evidence::Kernel, _) => Key::Kernel(event.kernel_part(), host),
+            (Evidence::Forwarded, _) => Key::Forwarded(host),
             _ if !event.candidates.is_empty() => {
                 let mut hash = DefaultHasher::new();
+                host.hash(&mut hash);
                 event.candidates.iter().for_each(|c| c.key.hash(&mut hash));
                 Key::Candidates(hash.finish())
             }
-            (Evidence::Unknown, _) => Key::Unknown,
-            _ => Key::Outside,
+            (Evidence::Unknown, _) => Key::Unknown(host),
+            _ => Key::Outside(host),
         }
     }
 }
@@ -400,13 +409,13 @@ mod tests {
     fn nobody_is_named_without_evidence() {
         let mut unknown = Sample::unknown();
         let key = |s: &Sample| Key::of(View::Process, &s.event());
-        assert_eq!(key(&unknown), Key::Unknown);
+        assert_eq!(key(&unknown), Key::Unknown(None));
         unknown.evidence = Evidence::Kernel;
-        assert_eq!(key(&unknown), Key::Kernel(Some("probe-reply")));
+        assert_eq!(key(&unknown), Key::Kernel(Some("probe-reply"), None));
         unknown.evidence = Evidence::Forwarded;
-        assert_eq!(key(&unknown), Key::Forwarded);
+        assert_eq!(key(&unknown), Key::Forwarded(None));
         unknown.evidence = Evidence::Task;
-        assert_eq!(key(&unknown), Key::Outside);
+        assert_eq!(key(&unknown), Key::Outside(None));
         unknown.evidence = Evidence::Unknown;
         unknown.candidates = Sample::hostile().candidates;
         assert!(matches!(key(&unknown), Key::Candidates(_)));

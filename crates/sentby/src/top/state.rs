@@ -35,6 +35,8 @@ pub struct List {
 pub struct State {
     /// The view.
     pub view: View,
+    /// Whether events of several machines came.
+    pub fleet: bool,
     /// The order of each view.
     pub sorts: [Sort; 3],
     /// Only rows that hold this are shown.
@@ -71,6 +73,7 @@ impl State {
         let sort = |by| Sort { by, reversed: false };
         State {
             view: View::Process,
+            fleet: false,
             sorts: [sort(What::Rate), sort(What::Rate), sort(What::Rate)],
             filter: String::new(),
             typing: false,
@@ -98,6 +101,7 @@ impl State {
     /// Takes what is new.
     pub fn take(&mut self, model: &Model) {
         self.shown = model.snapshot(self.view);
+        self.fleet |= self.shown.rows.iter().any(|(_, row)| !row.label.host.is_empty());
         if let Level::Requests(key) = self.level {
             self.take_requests(model, key);
         }
@@ -239,7 +243,7 @@ impl State {
 
     /// Sorts by the next column, or the one before.
     pub fn sort_next(&mut self, forward: bool) {
-        let columns = columns::all(self.view);
+        let columns = columns::all(self.view, self.fleet);
         let at = columns.iter().position(|c| c.what == self.sort().by).unwrap_or(0);
         let step = if forward { 1 } else { columns.len() - 1 };
         let by = columns[(at + step) % columns.len()].what;
@@ -296,13 +300,13 @@ mod tests {
     #[test]
     fn every_column_can_be_sorted_by() {
         let mut state = State::new();
-        let n = columns::all(state.view).len();
+        let n = columns::all(state.view, state.fleet).len();
         let mut seen = Vec::new();
         for _ in 0..n {
             seen.push(state.sort().by);
             state.sort_next(true);
         }
-        assert!(columns::all(state.view).iter().all(|c| seen.contains(&c.what)));
+        assert!(columns::all(state.view, state.fleet).iter().all(|c| seen.contains(&c.what)));
         state.sort_next(false);
         assert_eq!(Some(&state.sort().by), seen.last());
     }

@@ -18,14 +18,14 @@ pub fn draw(state: &mut State, scene: &Scene, buffer: &mut Buffer) {
     for (line, (position, (key, row))) in rows.enumerate() {
         let y = FIRST_ROW + line as u16;
         let is_selected = position == selected;
-        for (column, x, room) in columns::placed(state.view, buffer.area.width) {
+        for (column, x, room) in columns::placed(state.view, state.fleet, buffer.area.width) {
             let text = columns::cell(column.what, row, &state.shown, room, scene.theme.unicode);
             let style = match (column.what, key) {
                 (What::Minute, _) => scene.theme.bars(),
                 (What::Name, Key::Process(_) | Key::Protocol(_)) => scene.theme.bold(),
                 (What::Name, Key::Destination(..)) => scene.theme.plain(),
                 (What::Name, _) => scene.theme.nobody(),
-                (What::Place | What::User | What::Last, _) => scene.theme.dim(),
+                (What::Host | What::Place | What::User | What::Last, _) => scene.theme.dim(),
                 _ => scene.theme.plain(),
             };
             let style = if is_selected { scene.theme.plain() } else { style };
@@ -58,7 +58,7 @@ pub fn select(buffer: &mut Buffer, y: u16, scene: &Scene) {
 fn heads(state: &State, scene: &Scene, buffer: &mut Buffer) {
     let y = FIRST_ROW - 1;
     let Sort { by, reversed } = state.sort();
-    for (column, x, room) in columns::placed(state.view, buffer.area.width) {
+    for (column, x, room) in columns::placed(state.view, state.fleet, buffer.area.width) {
         let sorted = column.what == by;
         let style = if sorted { scene.theme.key() } else { scene.theme.bold() };
         let mark = if reversed { '^' } else { 'v' };

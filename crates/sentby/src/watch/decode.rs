@@ -76,6 +76,7 @@ impl Decoder {
             go: value.get("go").and_then(|go| recorded::build(&Object(go))),
             dst_name: event.text("dst_name").zip(event.name("dst_name_from").map(str::to_owned)),
             host: event.name("host").map(str::to_owned),
+            sampled: event.number32("sampled"),
             stored: Some(Stored {
                 row: self.row,
                 ends,
@@ -120,7 +121,7 @@ impl Decoder {
         let process = recorded::process(event, event.time("start"));
         let mut hasher = DefaultHasher::new();
         (&process.exe, &process.argv, &process.cgroup, &process.comm).hash(&mut hasher);
-        (process.uid, process.ppid, process.start).hash(&mut hasher);
+        (process.uid, process.ppid, process.start, &process.container).hash(&mut hasher);
         let facts = hasher.finish();
         if self.told.get_mut(&key).is_some_and(|told| *told == facts) {
             return;
@@ -175,9 +176,11 @@ mod tests {
                 r#"{{"time":"2026-11-22T10:38:05.123456789Z","proto":"{}","evidence":"owner","#,
                 r#""hook":"cgroup_skb","pid":7,"start":"2026-11-22T10:00:00.000000000Z","#,
                 r#""ppid":1,"ancestors":["init"],"ancestor_pids":[1],"comm":"a","exe":"{}","#,
-                r#""cmdline":["a","b"],"uid":5,"user":"u","netns":9,"socket":8,"shared":true,"#,
+                r#""cmdline":["a","b"],"uid":5,"user":"u","container_name":"c","#,
+                r#""container_image":"i","pod":"p","pod_namespace":"n","#,
+                r#""netns":9,"socket":8,"shared":true,"#,
                 r#""src":"192.0.2.1","sport":3,"dst":"192.0.2.2","dport":4,"dst_name":"n","#,
-                r#""dst_name_from":"dns","iface":"eth0","len":60,"host":"{}","#,
+                r#""dst_name_from":"dns","iface":"eth0","len":60,"host":"{}","sampled":4,"#,
                 r#""faults":["truncated"],"{}":{{}}}}"#
             ),
             protocol, exe, host, protocol

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use async_nats::jetstream::{self, stream::Stream};
 use futures_util::StreamExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub struct Wanted {
     pub since: Option<i64>,
     /// Whether to go on when all that is there was delivered.
     pub follow: bool,
+    /// How much was delivered of what was there, and how much that is.
+    pub progress: (Arc<AtomicU64>, Arc<AtomicU64>),
 }
 
 /// A message.
@@ -60,9 +64,7 @@ pub fn start(wanted: Wanted) -> Result<Receiver<Result<Published>>> {
             Err(e) => drop(opened.send(Err(e))),
             Ok((messages, there)) => {
                 let _ = opened.send(Ok(()));
-                if let Err(e) =
-                    forward(messages, there, (wanted.follow, &wanted.subjects), &to).await
-                {
+                if let Err(e) = forward(messages, there, &wanted, &to).await {
                     let _ = to.send(Err(e.context(format!("watching {names}"))));
                 }
             }
@@ -105,20 +107,23 @@ async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messa
 async fn forward(
     mut messages: Messages,
     there: u64,
-    (follow, subjects): (bool, &[String]),
+    wanted: &Wanted,
     to: &SyncSender<Result<Published>>,
 ) -> Result<()> {
-    if !follow && there == 0 {
+    let Wanted { follow, subjects, progress: (done, of), .. } = wanted;
+    of.store(there, Ordering::Relaxed);
+    if !*follow && there == 0 {
         return Ok(());
     }
     while let Some(message) = messages.next().await {
         let message = message?;
         let pending = message.info().map_err(|e| anyhow!(e))?.pending;
+        done.store(there.saturating_sub(pending), Ordering::Relaxed);
         let wanted = subjects.iter().any(|subject| is_of(&message.subject, subject));
         let published =
             Published { subject: message.subject.to_string(), object: message.payload.to_vec() };
         let gone = wanted && to.send(Ok(published)).is_err();
-        if gone || (!follow && pending == 0) {
+        if gone || (!*follow && pending == 0) {
             return Ok(());
         }
     }

@@ -16,6 +16,8 @@ use crate::store::query::when;
 use crate::{privileges, trace};
 use anyhow::Result;
 use clap::{Args, Command};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use wire::PROTOCOLS;
 
 /// Options of `watch`.
@@ -28,10 +30,6 @@ pub struct WatchArgs {
 
     #[command(flatten, next_help_heading = "Fleet")]
     pub server: ServerArgs,
-
-    /// Sent by these machines; their names, or without the domains that subjects lack
-    #[arg(long, value_name = "HOST", value_delimiter = ',', help_heading = "Fleet")]
-    pub on: Vec<String>,
 
     /// Sent at this time or later, and then what comes; without it only what comes. As `query`
     /// takes it: 2026-11-26T10:00:00Z, 10:00, today, 2h
@@ -60,6 +58,34 @@ impl WatchArgs {
     }
 }
 
+/// Where other machines' events are, for commands that mostly have their own.
+#[derive(Args, Debug)]
+pub struct FleetArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    /// With --nats: from this time on, and then what comes, as `watch` takes it
+    #[arg(long, value_name = "TIME", value_parser = when::parse, requires = "nats")]
+    pub since: Option<i64>,
+
+    /// With --since: end when all that is there was read
+    #[arg(long, requires = "since")]
+    pub no_follow: bool,
+}
+
+impl FleetArgs {
+    /// Whether other machines' events are meant.
+    pub fn is_asked_for(&self) -> bool {
+        !self.server.nats.is_empty()
+    }
+
+    /// What agents publish, as a source.
+    pub fn reader(&self, asked: &[Asked], filter: &Filter) -> Result<Reader> {
+        let span = Span { times: (self.since, None), follow: !self.no_follow };
+        reader(asked, filter, &self.server, span, Counted::default())
+    }
+}
+
 /// Shows events until told to stop.
 pub fn run(asked: Vec<Asked>, args: &WatchArgs) -> Result<()> {
     if args.server.nats.is_empty() {
@@ -67,20 +93,43 @@ pub fn run(asked: Vec<Asked>, args: &WatchArgs) -> Result<()> {
     }
     let stop = trace::stopped_by_signals()?;
     let filter = Filter::detached(&args.filter)?;
-    let wanted = fetch::Wanted {
-        server: args.server.clone(),
-        subjects: subjects(&asked, &args.on),
-        since: args.since,
-        follow: !args.no_follow,
-    };
     let output = trace::open_output(&args.output)?;
-    let since = args.since.and_then(|since| u64::try_from(since).ok());
-    let open = move || source::open(wanted, since);
-    let reader = Reader::spawn(open, privileges::drop_unneeded)?;
+    let span = Span { times: (args.since, None), follow: !args.no_follow };
+    let reader = reader(&asked, &filter, &args.server, span, Counted::default())?;
     privileges::drop_unneeded();
     trace::announce(&args.output.run, &reader)?;
     let mut pipeline = Pipeline::new(asked, filter, Enricher::detached(), output);
     trace::finish(&args.output.run, &mut pipeline, &reader, &stop)
+}
+
+/// From when until when: nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// From, and before; without a beginning only what comes.
+    pub times: (Option<i64>, Option<i64>),
+    /// Whether to go on when all that is there was read.
+    pub follow: bool,
+}
+
+/// How much was read of what was there, and how much that is.
+pub type Counted = (Arc<AtomicU64>, Arc<AtomicU64>);
+
+/// What agents publish, as a source: of this command or of another one.
+pub fn reader(
+    asked: &[Asked],
+    filter: &Filter,
+    server: &ServerArgs,
+    span: Span,
+    progress: Counted,
+) -> Result<Reader> {
+    let wanted = fetch::Wanted {
+        server: server.clone(),
+        subjects: subjects(asked, &filter.hosts().unwrap_or_default()),
+        since: span.times.0,
+        follow: span.follow,
+        progress,
+    };
+    Reader::spawn(move || source::open(wanted, span.times), privileges::drop_unneeded)
 }
 
 /// The subjects of these protocols and machines: nobody else's messages are sent at all.

@@ -6,6 +6,7 @@ use crate::capture::{Counts, Opened, Source};
 use crate::event::{Batch, Item};
 use crate::ledger::HookCount;
 use anyhow::Result;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -21,23 +22,24 @@ const NO_EVENT: &str = "no-event";
 struct Watching {
     from: Receiver<Result<Published>>,
     decoder: Decoder,
-    /// Nothing that was sent before this is wanted: nanoseconds since the Unix epoch.
-    since: u64,
+    /// What was sent in this time is wanted: nanoseconds since the Unix epoch.
+    times: Range<u64>,
     seen: u64,
-    early: u64,
+    outside: u64,
     wrong: u64,
     ended: bool,
     failed: Option<anyhow::Error>,
 }
 
 /// Asks the servers, and begins to listen.
-pub fn open(wanted: Wanted, since: Option<u64>) -> Result<Opened> {
+pub fn open(wanted: Wanted, times: (Option<i64>, Option<i64>)) -> Result<Opened> {
+    let bound = |time: Option<i64>| time.and_then(|time| u64::try_from(time).ok());
     let source = Watching {
         from: fetch::start(wanted)?,
         decoder: Decoder::new(),
-        since: since.unwrap_or_default(),
+        times: bound(times.0).unwrap_or_default()..bound(times.1).unwrap_or(u64::MAX),
         seen: 0,
-        early: 0,
+        outside: 0,
         wrong: 0,
         ended: false,
         failed: None,
@@ -53,10 +55,10 @@ impl Watching {
             self.wrong += 1;
             batch.items.truncate(before);
         } else if let Some(Item::Capture(capture)) = batch.items.last()
-            && capture.time < self.since
+            && !self.times.contains(&capture.time)
         {
-            // It arrived later; what is known about its sender stays.
-            self.early += 1;
+            // It waited in a spool; what is known about its sender stays.
+            self.outside += 1;
             batch.items.pop();
         }
     }
@@ -84,7 +86,7 @@ impl Source for Watching {
         counts.hooks.push(HookCount {
             hook: HOOK,
             seen: self.seen,
-            filtered: self.early,
+            filtered: self.outside,
             missed: None,
             cost: None,
         });

@@ -1,7 +1,7 @@
-use super::super::owned::Owning;
 use super::*;
 use crate::event::Event;
 use crate::fixture::Sample;
+use crate::owned::Owning;
 
 const PATIENT: Duration = Duration::from_secs(20);
 

@@ -40,6 +40,11 @@ pub trait Sink: Send {
         Vec::new()
     }
 
+    /// How it stands with whom it passes events on to.
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+
     /// SIGHUP: opens anew what was opened by name.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
@@ -49,6 +54,15 @@ pub trait Sink: Send {
     fn settle(&mut self) -> io::Result<()> {
         self.flush()
     }
+}
+
+/// How an output stands, where that can be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    /// What waits on the disk: events, and bytes.
+    pub spool: Option<(u64, u64)>,
+    /// Whether somebody takes events at the other end.
+    pub connected: Option<bool>,
 }
 
 /// Opens a sink, as often as it fails.

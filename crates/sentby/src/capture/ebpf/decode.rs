@@ -182,6 +182,7 @@ fn process(bytes: &[u8], reading: &Reading) -> Option<Item> {
         cgroup: (has(process_flag::SENTBY_HAS_CGROUP) && r.cgroup_len > 0)
             .then(|| path(&r.cgroup, r.cgroup_len, has(process_flag::SENTBY_CGROUP_CUT))),
         inner_pid: (r.inner_pid != pid && r.inner_pid != 0).then_some(r.inner_pid),
+        container: None,
     };
     Some(Item::Process(key(pid, r.start), Box::new(process)))
 }

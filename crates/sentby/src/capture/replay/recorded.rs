@@ -3,12 +3,13 @@
 use super::HOOK;
 use super::senders::{Sender, short};
 use crate::capture::BACKENDS;
-use crate::enrich::GoBuild;
+use crate::enrich::{ContainerInfo, GoBuild};
 use crate::event::{
     Ancestor, Candidate, Evidence, MAX_ANCESTORS, NS_PER_TICK, Process, ProcessKey, Recorded, Task,
 };
 use crate::output::PREFIX;
 use serde_json::Value;
+use std::sync::Arc;
 use wire::{Ending, Fault, PROTOCOLS};
 
 /// Most candidates that are taken.
@@ -47,6 +48,7 @@ pub fn read(comment: &[u8]) -> Option<Sender> {
             opening: None,
             stored: None,
             host: event.name("host").map(str::to_owned),
+            sampled: event.number32("sampled"),
             user: event.name("user").map(str::to_owned),
             candidates: candidates(&event),
             go: event.0.get("go").and_then(|go| build(&Object(go))),
@@ -85,6 +87,7 @@ pub fn process(event: &Object<'_>, start: Option<u64>) -> Process {
         argv_truncated: event.flag("cmdline_truncated"),
         cgroup: event.text("cgroup"),
         inner_pid: event.number32("pid_in_ns"),
+        container: ContainerInfo::again(|key| event.name(key)).map(Arc::new),
     }
 }
 
@@ -245,6 +248,7 @@ mod tests {
             assert_eq!((&read.argv, &read.exe), (&wrote.argv, &wrote.exe));
             assert_eq!((&read.cgroup, read.inner_pid), (&wrote.cgroup, wrote.inner_pid));
             assert_eq!(read.exe_deleted, wrote.exe_deleted);
+            assert_eq!(read.container, wrote.container);
             let names = |p: &Process| {
                 let list = p.ancestors.iter().flatten();
                 list.map(|a| (a.pid, a.comm.clone())).collect::<Vec<_>>()

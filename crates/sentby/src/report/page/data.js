@@ -65,6 +65,8 @@ function who(sender) {
   if (sender.candidates) return `one of ${[...new Set(sender.candidates.map((c) => c.comm))].join(", ")}`;
   return sender.process_comm || sender.comm || base(sender.exe) || nobody(sender);
 }
+// With its machine, where events of several came together.
+const whoWhere = (sender) => (sender.host ? `${who(sender)} on ${sender.host}` : who(sender));
 function nobody(sender) {
   if (sender.pid) return `pid ${sender.pid}`;
   return sender.kernel_part ? `kernel: ${sender.kernel_part}` : `(${sender.evidence})`;

@@ -29,7 +29,7 @@ const add = (sums, key, n) => sums.set(key, (sums.get(key) || 0) + n);
 // press(side, name) is told which end was chosen: side 0 left, 1 right.
 function flows(figure, press) {
   if (!HEAD.flows.length) { figure.replaceChildren(el("p", { class: "hint" }, "No events.")); return; }
-  const names = [HEAD.senders.map(who), HEAD.destinations.map(whom)];
+  const names = [HEAD.senders.map(whoWhere), HEAD.destinations.map(whom)];
   const sums = [new Map(), new Map()];
   for (const [from, to, , n] of HEAD.flows) { add(sums[0], names[0][from], n); add(sums[1], names[1][to], n); }
   const sides = [busiest(sums[0], LEFT_MOST), busiest(sums[1], RIGHT_MOST)];

@@ -10,7 +10,7 @@ const portsOf = (row) => (row.ports ? row.ports.join(", ") + (row.more_ports ? "
 const several = (row, what) => (row.level === "several" ? ` (${what})` : "");
 
 const SENDER_COLUMNS = [
-  { name: "who", title: "Process", get: (r) => who(r).toLowerCase(), show: (r) => text(who(r) + several(r, "further ones")) },
+  { name: "who", title: "Process", get: (r) => whoWhere(r).toLowerCase(), show: (r) => text(whoWhere(r) + several(r, "further ones")) },
   { name: "pid", title: "pid", kind: "right", get: (r) => r.pid, show: (r) => r.pid === undefined ? "" : String(r.pid) },
   { name: "user", title: "User", get: (r) => r.user ?? r.uid, show: (r) => text(r.user ?? r.uid ?? "") },
   { name: "unit", title: "Unit or container", get: (r) => r.container ?? r.unit, show: (r) => text(r.container ? cut(r.container, 20) : r.unit ?? "") },
@@ -32,7 +32,7 @@ const DESTINATION_COLUMNS = [
 const REQUEST_COLUMNS = [
   { name: "time", kind: "time", title: "Time", get: (e) => own(e, "time"), show: (e) => brief(own(e, "time")) },
   { name: "proto", title: "Protocol", get: (e) => senderOf(e).proto, show: (e) => tag(senderOf(e).proto) },
-  { name: "who", title: "Process", get: (e) => who(senderOf(e)).toLowerCase(), show: (e) => text(who(senderOf(e))) },
+  { name: "who", title: "Process", get: (e) => whoWhere(senderOf(e)).toLowerCase(), show: (e) => text(whoWhere(senderOf(e))) },
   { name: "pid", title: "pid", kind: "right", get: (e) => senderOf(e).pid, show: (e) => senderOf(e).pid === undefined ? "" : String(senderOf(e).pid) },
   { name: "evidence", title: "Evidence", get: (e) => senderOf(e).evidence, show: (e) => senderOf(e).evidence },
   { name: "to", title: "To", get: (e) => whom(placeOf(e)), show: to },
@@ -62,7 +62,7 @@ const textOf = (value) => (value && typeof value === "object" ? Object.values(va
 const partText = (part) => cached(part, (p) => textOf(p).toLowerCase());
 const ownText = (event) => cached(event, (e) => textOf(e.slice(3)).toLowerCase());
 
-const senders = new Table(byId("senders"), { rows: HEAD.senders, columns: SENDER_COLUMNS, match: inText((r) => `${who(r)} ${textOf(r)}`), details: (r) => partyDetails(r, 0), sort: "n", ascending: false, label: "processes", page: 20 });
+const senders = new Table(byId("senders"), { rows: HEAD.senders, columns: SENDER_COLUMNS, match: inText((r) => `${whoWhere(r)} ${textOf(r)}`), details: (r) => partyDetails(r, 0), sort: "n", ascending: false, label: "processes", page: 20 });
 const destinations = new Table(byId("destinations"), { rows: HEAD.destinations, columns: DESTINATION_COLUMNS, match: inText(textOf), details: (r) => partyDetails(r, 1), sort: "n", ascending: false, label: "destinations", page: 20 });
 const requests = new Table(byId("requests"), { rows: EVENTS, columns: REQUEST_COLUMNS, match: matchEvents, details: eventDetails, sort: "time", ascending: true, label: "requests", page: 50 });
 
@@ -74,7 +74,7 @@ function pickTime(from, to, label) {
   byId("requests").focus({ preventScroll: true });
 }
 function pickEnd(side, name) {
-  const of = side ? (e) => whom(placeOf(e)) : (e) => who(senderOf(e));
+  const of = side ? (e) => whom(placeOf(e)) : (e) => whoWhere(senderOf(e));
   requests.filter(side ? "to" : "from", `${side ? "to" : "from"} ${name}`, (e) => of(e) === name);
   toRequests();
 }

@@ -83,13 +83,11 @@ fn steps(
     let selection = Selection::new(connection, question)?;
     let mut flows: HashMap<[i64; 5], Sum> = HashMap::new();
     let mut statement = connection.prepare(&format!(
-        "SELECT {when}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last \
-         FROM {} WHERE {when} >= ?1 AND {when} < ?2{}",
+        "SELECT {}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last {}",
+        table.when,
         column(table.process, "process"),
         column(table.destination, "destination"),
-        table.name,
-        selection.of_sums(table.process, table.destination),
-        when = table.when,
+        selection.of_table(table),
     ))?;
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
@@ -122,7 +120,10 @@ struct Looker<'c> {
 impl Looker<'_> {
     /// Gives flows to their groups, if they are wanted.
     fn pass_on(&mut self, flows: &mut HashMap<[i64; 5], Sum>, groups: &mut Groups) -> Result<()> {
-        for ([bin, proto, evidence, process, destination], sum) in flows.drain() {
+        // Each destination is read once, and senders fit into what is kept of them.
+        let mut flows: Vec<([i64; 5], Sum)> = flows.drain().collect();
+        flows.sort_unstable_by_key(|([.., process, destination], _)| (*destination, *process));
+        for ([bin, proto, evidence, process, destination], sum) in flows {
             let proto = self.word(proto)?;
             if !self.question.protocols.iter().any(|p| *p == proto) {
                 continue;

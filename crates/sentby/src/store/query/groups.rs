@@ -102,8 +102,6 @@ impl Shape {
 /// One of them.
 #[derive(Default)]
 pub struct Group {
-    /// For people, in the order of [`Shape::by`].
-    pub shown: Vec<Option<String>>,
     pub sum: Sum,
     /// Events and bytes by step of time.
     pub bins: BTreeMap<u64, (u64, u64)>,
@@ -135,8 +133,7 @@ impl Groups {
                 self.others.add(sum);
                 return Ok(());
             }
-            let shown = self.shape.by.iter().map(|field| field.shown(event)).collect();
-            self.groups.insert(self.key.clone(), Group { shown, ..Group::default() });
+            self.groups.insert(self.key.clone(), Group::default());
         }
         let Some(group) = self.groups.get_mut(&self.key) else { return Ok(()) };
         group.sum.add(sum);

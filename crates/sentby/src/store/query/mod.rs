@@ -4,7 +4,7 @@ mod chart;
 mod flows;
 mod groups;
 mod sql;
-mod table;
+pub mod table;
 pub mod when;
 
 use super::cli::QueryArgs;

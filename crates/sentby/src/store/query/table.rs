@@ -3,6 +3,7 @@
 use super::chart;
 use super::groups::{Group, Shape, Sum};
 use crate::output::TimeStyle;
+use crate::output::stored::Named;
 use crate::output::time::{Clock, rfc3339};
 use anyhow::Result;
 use std::io::{self, Write};
@@ -67,12 +68,10 @@ pub fn text(
     }
     let span = chart::Span::of(groups, bin);
     let mut rows = vec![head];
-    for (_, group) in groups {
-        let mut row: Vec<String> = group
-            .shown
-            .iter()
-            .map(|shown| shown.clone().unwrap_or_else(|| "-".to_owned()))
-            .collect();
+    for (key, group) in groups {
+        let key: serde_json::Value = serde_json::from_slice(key)?;
+        let shown = |field: &Named| field.shown(&key).unwrap_or_else(|| "-".to_owned());
+        let mut row: Vec<String> = shape.by.iter().map(shown).collect();
         let Sum { events, bytes, unmeasured, first, last } = &group.sum;
         row.push(events.to_string());
         // Of packets that nobody measured there may be any number more.

@@ -23,6 +23,7 @@ mod oneshot;
 mod packet_socket;
 mod paths;
 mod payload;
+mod podman;
 mod recording;
 mod send_paths;
 mod shapes;
@@ -52,6 +53,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         tls_clients::CASES,
         dns_clients::CASES,
         container::CASES,
+        podman::CASES,
         filters::CASES,
         field_filters::CASES,
         go_programs::CASES,

@@ -6,11 +6,12 @@
 //! acknowledged is sent again under the same id, by which the server knows it
 //! (`Nats-Msg-Id`, within the stream's window).
 
+mod beat;
 mod crc;
 mod publish;
 mod spool;
 
-use super::{Sink, Wanted};
+use super::{Sink, Standing, Wanted};
 use crate::agent::status::Status;
 use crate::cli::{buffer_size, duration};
 use crate::event::Event;
@@ -72,13 +73,17 @@ pub(super) fn options(command: Command) -> Command {
     NatsArgs::augment_args(command)
 }
 
-pub(super) fn wanted(matches: &ArgMatches, _: &Arc<Status>) -> Result<Option<Wanted>, clap::Error> {
+pub(super) fn wanted(
+    matches: &ArgMatches,
+    status: &Arc<Status>,
+) -> Result<Option<Wanted>, clap::Error> {
     let args = NatsArgs::from_arg_matches(matches)?;
     if args.server.nats.is_empty() {
         return Ok(None);
     }
     let (settings, linger) = (format!("{args:?}"), args.nats_linger);
-    let open = move || Ok(Box::new(Nats::open(&args)?) as Box<dyn Sink>);
+    let status = status.clone();
+    let open = move || Ok(Box::new(Nats::open(&args, &status)?) as Box<dyn Sink>);
     Ok(Some(Wanted { name: NAME, settings, linger, open: Arc::new(open) }))
 }
 
@@ -92,7 +97,7 @@ struct Nats {
 }
 
 impl Nats {
-    fn open(args: &NatsArgs) -> Result<Nats> {
+    fn open(args: &NatsArgs, status: &Arc<Status>) -> Result<Nats> {
         let host = match &args.nats_host {
             Some(host) => host.clone(),
             None => host_name().context("reading this machine's name")?,
@@ -103,7 +108,8 @@ impl Nats {
             args: args.server.clone(),
             replicas: args.nats_replicas.into(),
             max_age: args.nats_max_age,
-            name: format!("sentby {host}"),
+            host: host.clone(),
+            status: status.clone(),
         };
         Ok(Nats {
             host,
@@ -151,6 +157,10 @@ impl Sink for Nats {
 
     fn lost(&self) -> Vec<(&'static str, u64)> {
         vec![(SPOOL_FULL, self.shared.spool().dropped)]
+    }
+
+    fn standing(&self) -> Standing {
+        self.shared.standing()
     }
 
     fn settle(&mut self) -> io::Result<()> {

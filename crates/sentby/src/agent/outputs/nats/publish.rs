@@ -1,12 +1,15 @@
 //! From the spool to the server: a thread with a runtime of its own, so that nothing else of
 //! the program knows of it.
 
-use super::NAME;
 use super::spool::{Record, Spool};
+use super::{NAME, Standing, beat};
+use crate::agent::status::Status;
 use crate::nats::{SUBJECTS, ServerArgs};
 use anyhow::{Context, Result, anyhow, bail};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
 use async_nats::{Client, ConnectOptions};
+use futures_util::future::select;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -40,6 +43,8 @@ const NOTICE: Duration = Duration::from_millis(5);
 pub struct Shared {
     spool: Mutex<Spool>,
     more: Notify,
+    /// The servers take events.
+    connected: AtomicBool,
     /// The end has begun: there is nothing to gather for.
     ending: AtomicBool,
     stop: AtomicBool,
@@ -48,13 +53,30 @@ pub struct Shared {
 impl Shared {
     /// Around a spool.
     pub fn new(spool: Spool) -> Shared {
-        let (ending, stop) = (AtomicBool::new(false), AtomicBool::new(false));
-        Shared { spool: Mutex::new(spool), more: Notify::new(), ending, stop }
+        Shared {
+            spool: Mutex::new(spool),
+            more: Notify::new(),
+            connected: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        }
     }
 
     /// The spool, for a moment.
     pub fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether the servers take events.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// What waits, and whether anybody takes it.
+    pub fn standing(&self) -> Standing {
+        let spool = self.spool();
+        let connected = Some(self.is_connected());
+        Standing { spool: Some((spool.waiting(), spool.size())), connected }
     }
 
     /// There may be more in it.
@@ -71,8 +93,10 @@ pub struct Server {
     pub replicas: usize,
     /// How long it keeps messages.
     pub max_age: Option<Duration>,
-    /// What the server calls this connection.
-    pub name: String,
+    /// This machine's name.
+    pub host: String,
+    /// What is told of the agent.
+    pub status: Arc<Status>,
 }
 
 /// The thread.
@@ -94,7 +118,13 @@ impl Publisher {
             crate::privileges::drop_unneeded();
             runtime.block_on(async {
                 match async_nats::connect_with_options(addresses, options).await {
-                    Ok(client) => publish(&client, &server, &own).await,
+                    Ok(client) => {
+                        let events = pin!(publish(&client, &server, &own));
+                        let beats = pin!(beat::again_and_again(&client, &server, &own));
+                        // Beats have no end of their own.
+                        select(events, beats).await;
+                        beat::last(&client, &server, &own).await;
+                    }
                     Err(e) => say(format_args!("{e}")),
                 }
             });
@@ -135,7 +165,7 @@ impl Drop for Publisher {
 
 impl Server {
     fn options(&self) -> Result<ConnectOptions> {
-        let options = self.args.options(&self.name)?;
+        let options = self.args.options(&format!("sentby {}", self.host))?;
         Ok(options.retry_on_initial_connect().max_reconnects(None).client_capacity(2 * WINDOW))
     }
 
@@ -193,7 +223,7 @@ impl Saying {
     }
 }
 
-fn say(what: std::fmt::Arguments<'_>) {
+pub(super) fn say(what: std::fmt::Arguments<'_>) {
     eprintln!("sentby: {NAME}: {}", what.to_string().replace('\n', " "));
 }
 
@@ -206,6 +236,7 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
                 Ok(Ok(note)) => {
                     note.iter().for_each(|note| say(format_args!("{note}")));
                     known = true;
+                    shared.connected.store(true, Ordering::Relaxed);
                 }
                 failed => {
                     let away = || anyhow!("{}: no answer", server.args.names());
@@ -241,6 +272,7 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
                 saying.failed(&e);
                 // It may be gone.
                 known = false;
+                shared.connected.store(false, Ordering::Relaxed);
                 rest(&mut pause, shared).await;
             }
         }

@@ -23,6 +23,7 @@ struct State {
     bytes: usize,
     on_their_way: u64,
     lost: BTreeMap<&'static str, u64>,
+    connected: Option<bool>,
 }
 
 impl State {
@@ -102,6 +103,16 @@ impl Buffer {
         }
         state.on_their_way = 0;
         self.less.notify_all();
+    }
+
+    /// Whether the collector answered.
+    pub fn heard(&self, answered: bool) {
+        self.state().connected = Some(answered);
+    }
+
+    /// Whether it did the last time; `None` if it was not asked yet.
+    pub fn connected(&self) -> Option<bool> {
+        self.state().connected
     }
 
     /// Records that were not passed on yet.

@@ -10,7 +10,7 @@ mod record;
 mod send;
 mod verdict;
 
-use super::{Sink, Wanted};
+use super::{Sink, Standing, Wanted};
 use crate::agent::status::Status;
 use crate::cli::duration;
 use crate::event::Event;
@@ -144,6 +144,10 @@ impl Sink for Otlp {
 
     fn lost(&self) -> Vec<(&'static str, u64)> {
         self.buffer.lost()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { connected: self.buffer.connected(), ..Standing::default() }
     }
 
     fn settle(&mut self) -> io::Result<()> {

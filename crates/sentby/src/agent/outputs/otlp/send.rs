@@ -162,7 +162,10 @@ impl Worker<'_> {
         let request = request(&self.resource, batch);
         let begun = Instant::now();
         for attempt in 0.. {
-            match self.client.send(&request).await {
+            let sent = self.client.send(&request).await;
+            // One that refuses what it gets is there; one that is busy takes nothing.
+            self.buffer.heard(!matches!(sent, Err(Failure { again: true, .. })));
+            match sent {
                 Ok(Sent { rejected: 0, .. }) => {
                     self.saying.well();
                     return None;

@@ -1,21 +1,18 @@
 //! The page that Prometheus fetches, in its text format, version 0.0.4.
 
 use super::series::Series;
-use crate::agent::status::{Counted, Status};
+use crate::agent::own::{build, cpu_seconds, resident_bytes};
+use crate::agent::status::{Counted, Sampling, Status};
 use crate::ledger::{HookCount, Ledger};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::fs;
 use std::sync::atomic::Ordering;
-
-/// Clock ticks in a second, the unit of /proc/PID/stat (USER_HZ).
-const TICKS: f64 = 100.0;
 
 /// Everything, as of now.
 pub fn write(series: &mut Series, status: &Status, kernel: Option<&str>) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     requests(&mut page, series);
-    captures(&mut page, &status.ledger());
+    captures(&mut page, &status.ledger(), status.sampling());
     hooks(&mut page, &status.ledger().hooks, &status.hooks());
     outputs(&mut page, &status.outputs());
     agent(&mut page, status, kernel);
@@ -85,13 +82,21 @@ fn requests(page: &mut Page, series: &mut Series) {
     }
 }
 
-fn captures(page: &mut Page, ledger: &Ledger) {
+fn captures(page: &mut Page, ledger: &Ledger, sampling: Sampling) {
     let counted = [
         ("sentby_events_total", "Events handed to the outputs.", ledger.shown),
         ("sentby_filtered_total", "Captures that the filter rejected.", ledger.all_filtered()),
     ];
     for (name, help, n) in counted {
         page.single(name, Kind::Counter, help, n);
+    }
+    let Sampling { quota, left_out } = sampling;
+    let name = "sentby_sampled_out_total";
+    page.single(name, Kind::Counter, "Events that were left out (--max-cpu).", left_out);
+    let (name, help) = ("sentby_sample_quota", "Events of a process in a second; absent: all.");
+    page.family(name, Kind::Gauge, help);
+    if let Some(quota) = quota {
+        page.sample(name, &[], quota);
     }
     page.places("sentby_lost_total", "Captures lost, by place (docs/events.md).", &ledger.lost);
     let help = "Events with details missing, by place (docs/events.md).";
@@ -145,6 +150,15 @@ fn outputs(page: &mut Page, outputs: &[Counted]) {
     each(page, outputs, ("sentby_output_queue_bytes", Kind::Gauge, help), |o| {
         o.queue.waiting().1 as u64
     });
+    let spool = |o: &Counted| o.tally.standing().spool;
+    let help = "Events that wait on the disk for an output's other end.";
+    some(page, outputs, ("sentby_output_spool_events", help), |o| Some(spool(o)?.0));
+    let help = "Room that they take.";
+    some(page, outputs, ("sentby_output_spool_bytes", help), |o| Some(spool(o)?.1));
+    let help = "Whether an output's other end takes events.";
+    some(page, outputs, ("sentby_output_connected", help), |o| {
+        o.tally.standing().connected.map(u64::from)
+    });
     let name = "sentby_output_lost_total";
     page.family(name, Kind::Counter, "Events that an output did not get or keep, by place.");
     for output in outputs {
@@ -166,6 +180,21 @@ fn each(
     }
 }
 
+/// A gauge of those outputs that have it.
+fn some(
+    page: &mut Page,
+    outputs: &[Counted],
+    (name, help): (&str, &str),
+    value: impl Fn(&Counted) -> Option<u64>,
+) {
+    page.family(name, Kind::Gauge, help);
+    for output in outputs {
+        if let Some(value) = value(output) {
+            page.sample(name, &[("output", output.tally.name)], value);
+        }
+    }
+}
+
 fn agent(page: &mut Page, status: &Status, kernel: Option<&str>) {
     let name = "sentby_build_info";
     page.family(name, Kind::Gauge, "The program's version and commit, and the kernel it runs on.");
@@ -180,15 +209,6 @@ fn agent(page: &mut Page, status: &Status, kernel: Option<&str>) {
     page.sample(name, &[("result", "failed")], failed);
 }
 
-/// The version, and the commit where one is known (build.rs).
-fn build() -> (&'static str, Option<&'static str>) {
-    let all = env!("SENTBY_VERSION");
-    match all.split_once(" (") {
-        Some((version, commit)) => (version, commit.strip_suffix(')')),
-        None => (all, None),
-    }
-}
-
 /// The agent's own cost, under the names that all of Prometheus's clients use.
 fn own(page: &mut Page) {
     if let Some(seconds) = cpu_seconds() {
@@ -199,18 +219,4 @@ fn own(page: &mut Page) {
         let help = "Resident memory size in bytes.";
         page.single("process_resident_memory_bytes", Kind::Gauge, help, bytes);
     }
-}
-
-fn cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // utime and stime are fields 14 and 15 of proc_pid_stat(5); the second may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS)
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }

@@ -38,16 +38,16 @@ impl Series {
         Series { counts: HashMap::new(), others: HashMap::new(), last: None, limit }
     }
 
-    /// Counts an event.
+    /// Counts an event, with those that it stands for.
     pub fn add(&mut self, event: &Event<'_>) {
-        let labels = labels(event);
+        let (labels, stands_for) = (labels(event), u64::from(event.sampled.unwrap_or(1)));
         if let Some((last, n)) = &mut self.last
             && *last == labels
         {
-            *n += 1;
+            *n += stands_for;
             return;
         }
-        if let Some((last, n)) = self.last.replace((labels, 1)) {
+        if let Some((last, n)) = self.last.replace((labels, stands_for)) {
             self.settle(last, n);
         }
     }
@@ -124,6 +124,17 @@ mod tests {
         assert_eq!(told(&mut series), want);
         series.add(&of(b"b").event());
         assert_eq!(told(&mut series)[1], ("b".to_owned(), 2));
+    }
+
+    #[test]
+    fn those_that_were_left_out_count() {
+        let mut series = Series::new(2);
+        let mut sample = of(b"a");
+        for sampled in [None, Some(7), Some(2)] {
+            sample.sampled = sampled;
+            series.add(&sample.event());
+        }
+        assert_eq!(told(&mut series), [("a".to_owned(), 10)]);
     }
 
     #[test]

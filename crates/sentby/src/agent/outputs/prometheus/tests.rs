@@ -31,7 +31,8 @@ fn page() -> String {
     });
     status.set_hooks(vec![("one", "ebpf")]);
     let sink = || {
-        Ok(Box::new(Prometheus::open(address("0").unwrap(), 1, &Arc::default())?) as Box<dyn Sink>)
+        Ok(Box::new(Prometheus::open(address("0").unwrap(), 1, &Arc::new(Status::new()))?)
+            as Box<dyn Sink>)
     };
     let wanted = Wanted {
         name: NAME,

@@ -1,6 +1,6 @@
 //! Events that outlive the moment: what a queue between threads holds.
 
-use crate::enrich::{GoBuild, Lru};
+use crate::enrich::{ContainerInfo, GoBuild, Lru};
 use crate::event::{Candidate, Capture, DstName, Event, Evidence, Process, ProcessKey, Raw};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub struct Owned {
     len: Option<u32>,
     raw: Bytes,
     outcome: Option<wire::Outcome>,
+    sampled: Option<u32>,
 }
 
 /// Makes events own what they say; what is known about a process is shared.
@@ -94,6 +95,7 @@ impl Owning {
                 }
             },
             outcome: event.outcome,
+            sampled: event.sampled,
         }
     }
 
@@ -114,10 +116,23 @@ impl Owning {
 }
 
 impl Owned {
+    /// Adds what its container is called, which was told since.
+    pub fn name(&mut self, container: Arc<ContainerInfo>) {
+        let process = self.known.process.clone().unwrap_or_default();
+        self.known = Arc::new(Known {
+            process: Some(Process { container: Some(container), ..process }),
+            unit: self.known.unit.clone(),
+            container: self.known.container.clone(),
+        });
+        // It is no more what the number stands for.
+        self.facts = None;
+    }
+
     /// The event as outputs take it.
     pub fn event(&self) -> Event<'_> {
         Event {
-            host: None,
+            host: self.capture.recorded.as_deref().and_then(|r| r.host.as_deref()),
+            sampled: self.sampled,
             capture: &self.capture,
             evidence: self.evidence,
             key: self.key,
