@@ -3,17 +3,24 @@
 use super::groups::{Groups, Sum};
 use crate::event::Evidence;
 use crate::output::stored::Named;
+use crate::store;
 use crate::store::read::{Destination, Destinations, Sender, Senders, flow};
 use crate::store::schema;
 use crate::store::selection::{Question, Selection, bounds};
 use crate::store::sums::{self, TABLES, Table};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rusqlite::Connection;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 /// Most flows that are summed up before they are looked at.
 const MAX_FLOWS: usize = 1_000_000;
+
+/// Steps of time from which on two threads share the work.
+const MIN_SHARED: i64 = 24;
 
 /// From, and before: nanoseconds since the Unix epoch.
 type Times = (Option<i64>, Option<i64>);
@@ -67,11 +74,11 @@ fn table(question: &Question, groups: &Groups) -> Option<&'static Table> {
 fn steps(
     connection: &Connection,
     question: &Question,
-    table: &Table,
+    table: &'static Table,
     (first, last): (i64, i64),
     groups: &mut Groups,
 ) -> Result<()> {
-    let step = groups.shape.bin.map(|bin| bin as i64 / table.step);
+    let bin = groups.shape.bin.map(|bin| bin as i64 / table.step);
     let mut looker = Looker {
         words: HashMap::new(),
         senders: Senders::new(connection),
@@ -79,34 +86,103 @@ fn steps(
         connection,
         question,
     };
-    let column = |there: bool, name| if there { name } else { "0" };
     let selection = Selection::new(connection, question)?;
-    let mut flows: HashMap<[i64; 5], Sum> = HashMap::new();
-    let mut statement = connection.prepare(&format!(
-        "SELECT {}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last {}",
-        table.when,
-        column(table.process, "process"),
-        column(table.destination, "destination"),
-        selection.of_table(table),
-    ))?;
-    let mut rows = statement.query([first, last])?;
-    while let Some(row) = rows.next()? {
-        let at: i64 = row.get(0)?;
-        let bin = step.map_or(0, |step| (at - at.rem_euclid(step)) * table.step);
-        let key = [bin, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-        let number = |column| row.get::<_, i64>(column).map(|n| n as u64);
-        flows.entry(key).or_default().add(&Sum {
-            events: number(5)?,
-            bytes: number(6)?,
-            unmeasured: number(7)?,
-            first: number(8)?,
-            last: number(9)?,
+    let scan = Scan { rows: selection.of_table(table), table, bin };
+    let middle = first + (last - first) / 2;
+    let path = connection.path().filter(|_| last - first >= MIN_SHARED).map(PathBuf::from);
+    let Some(path) = path else {
+        return scan.read(connection, (first, last), |flows| looker.pass_on(flows, groups));
+    };
+    // Two read at once. The other one sees a later moment, and so gets the newer half, of which
+    // nothing is removed meanwhile.
+    thread::scope(|scope| {
+        let (to, from) = mpsc::sync_channel(1);
+        let scan = &scan;
+        let newer = scope.spawn(move || {
+            let own = store::open(&path)?;
+            let pass_on = |flows: &mut Flows| {
+                to.send(std::mem::take(flows)).map_err(|_| anyhow!("the other half failed"))
+            };
+            scan.read(&own, (middle, last), pass_on)
         });
-        if flows.len() >= MAX_FLOWS {
+        scan.read(connection, (first, middle), |flows| looker.pass_on(flows, groups))?;
+        for mut flows in from {
             looker.pass_on(&mut flows, groups)?;
         }
+        newer.join().unwrap_or_else(|_| Err(anyhow!("reading ended early")))
+    })
+}
+
+/// Sums, by step of time, protocol, evidence, process and destination.
+type Flows = HashMap<[i64; 5], Sum, BuildHasherDefault<Numbers>>;
+
+/// How rows of sums are read.
+struct Scan {
+    table: &'static Table,
+    /// Where they are: the end of a SELECT.
+    rows: String,
+    /// Steps of the table that are one for the question; `None`: all are.
+    bin: Option<i64>,
+}
+
+impl Scan {
+    /// Adds up rows of these steps; whenever there are [`MAX_FLOWS`], and at the end, they
+    /// are passed on.
+    fn read(
+        &self,
+        connection: &Connection,
+        (first, last): (i64, i64),
+        mut pass_on: impl FnMut(&mut Flows) -> Result<()>,
+    ) -> Result<()> {
+        let Scan { table, rows, bin } = self;
+        let column = |there: bool, name| if there { name } else { "0" };
+        let mut flows = Flows::default();
+        let mut statement = connection.prepare(&format!(
+            "SELECT {}, proto, evidence, {}, {}, events, bytes, unmeasured, first, last {rows}",
+            table.when,
+            column(table.process, "process"),
+            column(table.destination, "destination"),
+        ))?;
+        let mut rows = statement.query([first, last])?;
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(0)?;
+            let bin = bin.map_or(0, |bin| (at - at.rem_euclid(bin)) * table.step);
+            let key = [bin, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+            let number = |column| row.get::<_, i64>(column).map(|n| n as u64);
+            flows.entry(key).or_default().add(&Sum {
+                events: number(5)?,
+                bytes: number(6)?,
+                unmeasured: number(7)?,
+                first: number(8)?,
+                last: number(9)?,
+            });
+            if flows.len() >= MAX_FLOWS {
+                pass_on(&mut flows)?;
+                flows.clear();
+            }
+        }
+        pass_on(&mut flows)
     }
-    looker.pass_on(&mut flows, groups)
+}
+
+/// A hash of numbers that nobody chooses: those of rows. Multiplies by the golden ratio, as
+/// Knuth has it (The Art of Computer Programming, 6.4).
+#[derive(Default)]
+struct Numbers(u64);
+
+impl Hasher for Numbers {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut number = [0; 8];
+            number[..chunk.len()].copy_from_slice(chunk);
+            let mixed = self.0.rotate_left(23) ^ u64::from_ne_bytes(number);
+            self.0 = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
 }
 
 struct Looker<'c> {
@@ -119,7 +195,7 @@ struct Looker<'c> {
 
 impl Looker<'_> {
     /// Gives flows to their groups, if they are wanted.
-    fn pass_on(&mut self, flows: &mut HashMap<[i64; 5], Sum>, groups: &mut Groups) -> Result<()> {
+    fn pass_on(&mut self, flows: &mut Flows, groups: &mut Groups) -> Result<()> {
         // Each destination is read once, and senders fit into what is kept of them.
         let mut flows: Vec<([i64; 5], Sum)> = flows.drain().collect();
         flows.sort_unstable_by_key(|([.., process, destination], _)| (*destination, *process));

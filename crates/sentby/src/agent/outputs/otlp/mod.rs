@@ -161,3 +161,28 @@ impl Sink for Otlp {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Sample;
+    use std::thread::sleep;
+
+    #[test]
+    fn where_nobody_listens_it_is_not_connected_and_keeps_what_it_has() {
+        let given = ["agent", "--otlp=http://127.0.0.1:1"];
+        let matches = options(Command::new("agent")).get_matches_from(given);
+        let wanted = wanted(&matches, &Arc::new(Status::new())).unwrap().expect("asked for");
+        let mut sink = (wanted.open)().unwrap();
+        assert_eq!(sink.standing().connected, None);
+        sink.event(&Sample::ping().event()).unwrap();
+        sink.flush().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while sink.standing().connected.is_none() && Instant::now() < until {
+            sleep(Duration::from_millis(5));
+        }
+        assert_eq!(sink.standing().connected, Some(false));
+        assert!(sink.ready(Duration::ZERO));
+        assert_eq!((sink.waiting(), sink.lost()), (1, Vec::new()));
+    }
+}
