@@ -18,6 +18,11 @@ const CHANNEL: usize = 1024;
 /// How long the servers may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long one request for messages stands; the server shows twice in it that it is there.
+/// Without such a sign for that long, two times, the consumer is made anew where its leader is
+/// now. Without a limit that would take a minute.
+const REQUEST: Duration = Duration::from_secs(2);
+
 /// What is asked for.
 pub struct Wanted {
     /// Where.
@@ -58,11 +63,9 @@ pub fn start(wanted: Wanted) -> Result<Receiver<Result<Published>>> {
         };
         match done {
             Err(e) => drop(opened.send(Err(e))),
-            Ok((messages, there)) => {
+            Ok(open) => {
                 let _ = opened.send(Ok(()));
-                if let Err(e) =
-                    forward(messages, there, (wanted.follow, &wanted.subjects), &to).await
-                {
+                if let Err(e) = forward(open, (wanted.follow, &wanted.subjects), &to).await {
                     let _ = to.send(Err(e.context(format!("watching {names}"))));
                 }
             }
@@ -78,8 +81,18 @@ pub fn start(wanted: Wanted) -> Result<Receiver<Result<Published>>> {
 
 type Messages = jetstream::consumer::pull::Ordered;
 
-/// The messages that are wanted, and how many of them are there already.
-async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messages, u64)> {
+/// What the servers have promised.
+struct Open {
+    messages: Messages,
+    /// How many of them are there already.
+    there: u64,
+    /// The number in the stream behind which they begin. A consumer that is lost before its
+    /// first message is made anew from the beginning of the stream.
+    behind: u64,
+}
+
+/// The messages that are wanted.
+async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<Open> {
     let name = &wanted.server.nats_stream;
     let stream: Stream =
         context.get_stream(name).await.with_context(|| format!("the stream {name}"))?;
@@ -90,21 +103,22 @@ async fn messages(context: jetstream::Context, wanted: &Wanted) -> Result<(Messa
         },
     };
     // Servers before 2.10 know one subject, and pass over several without a word.
-    let mut config = OrderedConfig { deliver_policy, ..OrderedConfig::default() };
+    let mut config =
+        OrderedConfig { deliver_policy, max_expires: REQUEST, ..OrderedConfig::default() };
     match wanted.subjects.as_slice() {
         [only] => config.filter_subject = only.clone(),
         several => config.filter_subjects = several.to_vec(),
     }
     let consumer = stream.create_consumer(config).await?;
-    let there = consumer.cached_info().num_pending;
-    Ok((consumer.messages().await?, there))
+    let info = consumer.cached_info();
+    let (there, behind) = (info.num_pending, info.delivered.stream_sequence);
+    Ok(Open { messages: consumer.messages().await?, there, behind })
 }
 
 /// Hands messages on; ends when nobody takes them, or when all was delivered and no more is
 /// wanted.
 async fn forward(
-    mut messages: Messages,
-    there: u64,
+    Open { mut messages, there, behind }: Open,
     (follow, subjects): (bool, &[String]),
     to: &SyncSender<Result<Published>>,
 ) -> Result<()> {
@@ -113,8 +127,9 @@ async fn forward(
     }
     while let Some(message) = messages.next().await {
         let message = message?;
-        let pending = message.info().map_err(|e| anyhow!(e))?.pending;
-        let wanted = subjects.iter().any(|subject| is_of(&message.subject, subject));
+        let info = message.info().map_err(|e| anyhow!(e))?;
+        let (number, pending) = (info.stream_sequence, info.pending);
+        let wanted = number > behind && subjects.iter().any(|subject| is_of(&message.subject, subject));
         let published =
             Published { subject: message.subject.to_string(), object: message.payload.to_vec() };
         let gone = wanted && to.send(Ok(published)).is_err();
