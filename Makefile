@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install deb rpm packages lint unit fuzz e2e fleet guests kprobe-events systemtap test clean
+.PHONY: help run build install deb rpm packages lint unit fuzz e2e fleet service guests kprobe-events systemtap test clean
 
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -48,6 +48,10 @@ rpm: ## An RPM of what was built, for CentOS 7 and later: target/rpm
 
 packages: ## Both, installed and removed again in a system of their own; needs root
 	@scripts/package stage deb rpm check
+
+service: ## The Debian package's unit under a systemd of its own, in a guest; after `make deb`
+	@scripts/deps test vm package
+	@scripts/e2e-service target/debian/*.deb
 
 test: ## Everything: lint, unit, e2e, fleet, guests
 	@scripts/deps rust build lint test vm
