@@ -279,7 +279,7 @@ def measure_rate(count, publishers, hosts, made):
         stored = servers.state()["messages"]
         if stored != messages:
             sys.exit("bench/fleet.py: %d messages were sent, and %d are there" % (messages, stored))
-        return messages / took, sum(used) / messages * 1e6
+        return messages / took, sum(used) / messages * 1e6, max(used) / messages * 1e6
     return with_servers(count, work)
 
 
@@ -361,10 +361,10 @@ def main():
     cost = {}
     for count in (1, 3):
         for publishers in (1, 10, 100):
-            rate, each = measure_rate(count, publishers, hosts, made)
+            rate, each, leader = measure_rate(count, publishers, hosts, made)
             cost[count] = each
-            print("  %d server(s), %3d publishers: %6d messages/s, %3d us of CPU for one"
-                  % (count, publishers, rate, each))
+            print("  %d server(s), %3d publishers: %6d messages/s, %.1f us of CPU for one, "
+                  "%.1f of the busiest server" % (count, publishers, rate, each, leader))
     told = measure_stream(binary, hosts, made)
     print("  a stream of %d messages, %.0f bytes each, at %s subjects:"
           % (FILL, told["bytes"] / FILL, told["subjects"]))
