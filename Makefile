@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install deb rpm packages lint unit fuzz e2e guests kprobe-events systemtap test clean
+.PHONY: help run build install deb rpm packages lint unit fuzz e2e fleet service guests kprobe-events systemtap test clean
 
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -49,11 +49,16 @@ rpm: ## An RPM of what was built, for CentOS 7 and later: target/rpm
 packages: ## Both, installed and removed again in a system of their own; needs root
 	@scripts/package stage deb rpm check
 
-test: ## Everything: lint, unit, e2e, guests
+service: ## The Debian package's unit under a systemd of its own, in a guest; after `make deb`
+	@scripts/deps test vm package
+	@scripts/e2e-service target/debian/*.deb
+
+test: ## Everything: lint, unit, e2e, fleet, guests
 	@scripts/deps rust build lint test vm
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory fleet
 	@$(MAKE) --no-print-directory guests
 
 lint: ## Formatting, clippy, taste, shellcheck, licences
@@ -73,6 +78,12 @@ unit: ## Tests without privileges
 e2e: ## Real senders on this kernel; needs root. CASES="ping_v4" chooses
 	@scripts/deps rust build test
 	@scripts/e2e $(CASES)
+
+fleet: ## Agents in five namespaces, a cluster of NATS, and what goes wrong with them; needs root
+	@scripts/deps rust build test
+	@$(MAKE) --no-print-directory build
+	@. scripts/lib.sh && as_root env PATH="$$PATH:/usr/sbin:/sbin" \
+		$${NATS_SERVER:+NATS_SERVER="$$NATS_SERVER"} scripts/e2e-fleet "$(BIN)"
 
 guests: ## The same on other kernels, in QEMU. KERNELS="6.1 6.12" CASES="ping_v4"
 	@scripts/deps rust build test vm

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the agent costs at rest and at a steady rate, by its outputs. As root:
 
-    bench/agent.py target/x86_64-unknown-linux-gnu/release/sentby [RATE]
+    bench/agent.py target/x86_64-unknown-linux-gnu/release/sentby [RATE [OUTPUT...]]
 
 The events are DNS queries over loopback. CPU time is the agent's own, of all its threads, as
 /proc tells it, in percent of one core; memory is what is resident at the end.
@@ -15,6 +15,7 @@ import tempfile
 import time
 
 SECONDS = 10
+NATS = 14222
 QUERY = bytes.fromhex("123401000001000000000000") + b"\x07example\x03com\x00\x00\x01\x00\x01"
 
 
@@ -42,8 +43,16 @@ def send(rate):
         time.sleep(0.002)
 
 
+def serve(folder):
+    """A server of NATS: Debian's, or the one that NATS_SERVER names."""
+    server = os.environ.get("NATS_SERVER", "nats-server")
+    words = [server, "-a", "127.0.0.1", "-p", str(NATS), "-js", "-sd", f"{folder}/jetstream"]
+    return subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+
 def measure(binary, rate, name, outputs):
     with tempfile.TemporaryDirectory() as folder:
+        server = serve(folder) if "--nats" in outputs else None
         ready = f"{folder}/ready"
         command = [binary, "agent", "dns", "--no-names", "--config", "/dev/null"]
         command += ["--ready-file", ready] + [text.format(folder) for text in outputs]
@@ -58,6 +67,9 @@ def measure(binary, rate, name, outputs):
             figures.append(resident(agent.pid))
         agent.send_signal(signal.SIGTERM)
         told = [line for line in agent.communicate()[1].decode().splitlines() if "output" in line]
+        if server:
+            server.kill()
+            server.wait()
     print("%-10s at rest %.1f %% %.0f MB; at %d/s %.1f %% %.0f MB; %s"
           % (name, figures[0], figures[1], rate, figures[2], figures[3], "; ".join(told)))
 
@@ -69,9 +81,11 @@ def main():
         "json": ["--json", "{}/events.json"],
         "record": ["--record", "{}/events.db"],
     }
-    for name, words in outputs.items():
-        measure(binary, rate, name, words)
-    measure(binary, rate, "all", [word for words in outputs.values() for word in words])
+    outputs["all three"] = [word for words in outputs.values() for word in words]
+    outputs["nats"] = ["--nats", f"nats://127.0.0.1:{NATS}", "--spool", "{}/spool"]
+    wanted = sys.argv[3:] or outputs
+    for name in wanted:
+        measure(binary, rate, name, outputs[name])
 
 
 main()

@@ -428,6 +428,38 @@ fn a_watcher_gets_what_comes() {
     assert_eq!(stdout(&output).lines().count(), n);
 }
 
+/// The server forgets who watches; the watcher has seen no number to go on from.
+#[test]
+fn a_watcher_shows_nothing_old_when_the_server_comes_back() {
+    let scratch = Scratch::new("again");
+    let Some(mut server) = Server::new(&scratch) else { return };
+    let (file, url) = (capture("backwards.pcap"), server.url());
+    let publish = |spool: &str, host: &str| {
+        let spool = scratch.path(spool);
+        let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
+        let more = ["--nats-linger", "60s", "--nats-host", host];
+        stderr(&command(&run).args(more).output().expect("runs"));
+    };
+    publish("before", "old");
+    let n = replayed().len();
+    let (ready, count) = (scratch.path("ready"), n.to_string());
+    let mut watcher = command(&["watch", "--nats", &url, "--json", "-c", &count]);
+    let watcher =
+        watcher.args(["--ready-file", &ready]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let watcher = watcher.spawn().expect("sentby runs");
+    until("never ready", || Path::new(&ready).exists().then_some(()));
+    server.kill();
+    assert!(server.start());
+    let consumers = || {
+        let info = server.ask("$JS.API.STREAM.INFO.sentby", &json!({}))?;
+        info["state"]["consumer_count"].as_u64().filter(|n| *n == 1)
+    };
+    until("nobody watches again", consumers);
+    publish("after", "new");
+    let shown = stdout(&watcher.wait_with_output().expect("its end"));
+    assert_eq!(shown.matches("\"host\":\"new\"").count(), n, "{shown}");
+}
+
 #[test]
 fn a_watcher_says_what_it_misses_in_a_line() {
     let scratch = Scratch::new("missing");

@@ -26,6 +26,10 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long an acknowledgement may take before the record is sent again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the servers may take to tell of the stream. A stream without a leader may get no
+/// answer at all, and has another soon.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The first pause after a failure; each further one is twice as long,
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -232,7 +236,7 @@ async fn publish(client: &Client, server: &Server, shared: &Shared) {
     let (mut pause, mut saying, mut known) = (PAUSE, Saying(None), false);
     while !shared.stop.load(Ordering::Acquire) {
         if !known {
-            match timeout(PATIENCE, server.stream(&context)).await {
+            match timeout(LOOK, server.stream(&context)).await {
                 Ok(Ok(note)) => {
                     note.iter().for_each(|note| say(format_args!("{note}")));
                     known = true;
