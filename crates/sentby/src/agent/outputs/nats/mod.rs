@@ -7,7 +7,6 @@
 //! (`Nats-Msg-Id`, within the stream's window).
 
 mod beat;
-mod crc;
 mod publish;
 mod spool;
 

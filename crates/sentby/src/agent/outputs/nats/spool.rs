@@ -10,7 +10,6 @@
 //! What was written survives `kill -9`. Nothing is synced: a crash of the machine may cost the
 //! last moments, and a torn record ends its file.
 
-use super::crc::crc32;
 use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -171,7 +170,7 @@ impl Spool {
         self.pending.extend_from_slice(&(subject.len() as u16).to_le_bytes());
         self.pending.extend_from_slice(subject.as_bytes());
         self.pending.extend_from_slice(payload);
-        let crc = crc32(&self.pending[from..]);
+        let crc = crc32fast::hash(&self.pending[from..]);
         self.pending[from - 4..from].copy_from_slice(&crc.to_le_bytes());
         self.pending_count += 1;
     }
@@ -340,7 +339,7 @@ fn read(file: &mut impl Read, run: &str, number: u64) -> io::Result<Option<Recor
         return Ok(None);
     }
     let mut body = vec![0; length];
-    if file.read_exact(&mut body).is_err() || crc32(&body) != crc {
+    if file.read_exact(&mut body).is_err() || crc32fast::hash(&body) != crc {
         return Ok(None);
     }
     let subject_length = usize::from(u16::from_le_bytes([body[0], body[1]]));
