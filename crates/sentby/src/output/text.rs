@@ -186,6 +186,7 @@ impl Printer {
             visible.finish();
             let mut faults = event.request.faults.iter();
             faults.try_for_each(|fault| write!(line, " ({})", fault.name()))?;
+            event.sampled.map_or(Ok(()), |n| write!(line, " (one of {n})"))?;
             event.go.map_or(Ok(()), |build| program(build, line))
         })?;
         self.cell(Column::Len, Color::Plain, |line| match event.len {
@@ -396,10 +397,11 @@ mod tests {
         process.argv_truncated = true;
         process.exe_deleted = true;
         sample.request.faults.push(wire::Fault::BadLength);
+        sample.sampled = Some(12);
         assert_eq!(
             words(&sample),
             "10:38:05.123456 4711/4713 ping 0 task [2001:db8::1]:40112 > 192.0.2.7:80 eth0 \
-             asks 7 (bad-length) len 84 container=3f2a91bc0d1e pid_in_ns=7 \
+             asks 7 (bad-length) (one of 12) len 84 container=3f2a91bc0d1e pid_in_ns=7 \
              ping -c 1 192.0.2.7… (exe deleted)"
         );
         let info = |pod: Option<&str>| {
