@@ -1,6 +1,6 @@
 //! Sums out of sums: whole minutes or hours that the writer has counted already.
 
-use super::groups::{Groups, Sum};
+use super::groups::{Groups, Number, Sum};
 use crate::event::Evidence;
 use crate::output::stored::Named;
 use crate::store;
@@ -17,7 +17,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 /// Most flows that are summed up before they are looked at.
-const MAX_FLOWS: usize = 1_000_000;
+const MAX_FLOWS: usize = 500_000;
+
+/// Most flows of which it is known what group they belong to. Beyond it all are forgotten, and
+/// found again.
+const MAX_KNOWN: usize = 2_000_000;
 
 /// Steps of time from which on two threads share the work.
 const MIN_SHARED: i64 = 24;
@@ -83,6 +87,7 @@ fn steps(
         words: HashMap::new(),
         senders: Senders::new(connection),
         destinations: Destinations::new(connection),
+        known: HashMap::default(),
         connection,
         question,
     };
@@ -191,36 +196,69 @@ struct Looker<'c> {
     words: HashMap<i64, String>,
     senders: Senders<'c>,
     destinations: Destinations<'c>,
+    /// The group of a flow (protocol, evidence, process, destination), if it is wanted.
+    known: HashMap<[i64; 4], Option<Number>, BuildHasherDefault<Numbers>>,
 }
 
 impl Looker<'_> {
     /// Gives flows to their groups, if they are wanted.
     fn pass_on(&mut self, flows: &mut Flows, groups: &mut Groups) -> Result<()> {
-        // Each destination is read once, and senders fit into what is kept of them.
-        let mut flows: Vec<([i64; 5], Sum)> = flows.drain().collect();
-        flows.sort_unstable_by_key(|([.., process, destination], _)| (*destination, *process));
-        for ([bin, proto, evidence, process, destination], sum) in flows {
-            let proto = self.word(proto)?;
-            if !self.question.protocols.iter().any(|p| *p == proto) {
-                continue;
+        let mut unknown: Vec<([i64; 5], Sum)> = Vec::new();
+        for (key, sum) in flows.drain() {
+            let [bin, flow @ ..] = key;
+            match self.known.get(&flow) {
+                Some(Some(number)) => groups.add(*number, &sum, bin as u64)?,
+                Some(None) => {}
+                None => unknown.push((key, sum)),
             }
-            let evidence = self.word(evidence)?;
-            let evidence = Evidence::ALL.into_iter().find(|e| e.name() == evidence);
-            let evidence = evidence.unwrap_or(Evidence::Unknown);
-            let sender = match process {
-                0 => Arc::new(Sender::nobody(evidence)),
-                id => self.senders.get(id)?,
+        }
+        // Each destination is read once, and senders fit into what is kept of them.
+        unknown.sort_unstable_by_key(|([.., process, destination], _)| (*destination, *process));
+        for ([bin, flow @ ..], sum) in unknown {
+            let group = match self.known.get(&flow) {
+                Some(known) => *known,
+                None => {
+                    let group = self.group(flow, groups)?;
+                    if self.known.len() >= MAX_KNOWN {
+                        self.known.clear();
+                    }
+                    self.known.insert(flow, group);
+                    group
+                }
             };
-            let destination = match destination {
-                0 => Arc::new(Destination::nowhere()),
-                id => self.destinations.get(id)?,
-            };
-            let filter = &self.question.filter;
-            flow(&sender, &destination, evidence, &proto, |event| {
-                if filter.matches(event) { groups.add(event, &sum, bin as u64) } else { Ok(()) }
-            })?;
+            if let Some(number) = group {
+                groups.add(number, &sum, bin as u64)?;
+            }
         }
         Ok(())
+    }
+
+    /// The group that a flow belongs to; `None` if it is not wanted.
+    fn group(
+        &mut self,
+        [proto, evidence, process, destination]: [i64; 4],
+        groups: &mut Groups,
+    ) -> Result<Option<Number>> {
+        let proto = self.word(proto)?;
+        if !self.question.protocols.iter().any(|p| *p == proto) {
+            return Ok(None);
+        }
+        let evidence = self.word(evidence)?;
+        let evidence = Evidence::ALL.into_iter().find(|e| e.name() == evidence);
+        let evidence = evidence.unwrap_or(Evidence::Unknown);
+        let sender = match process {
+            0 => Arc::new(Sender::nobody(evidence)),
+            id => self.senders.get(id)?,
+        };
+        let destination = match destination {
+            0 => Arc::new(Destination::nowhere()),
+            id => self.destinations.get(id)?,
+        };
+        let filter = &self.question.filter;
+        let group = flow(&sender, &destination, evidence, &proto, |event| {
+            filter.matches(event).then(|| groups.of(event)).transpose()
+        })?;
+        Ok(group)
     }
 
     fn word(&mut self, id: i64) -> rusqlite::Result<String> {

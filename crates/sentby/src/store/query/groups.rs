@@ -107,11 +107,15 @@ pub struct Group {
     pub bins: BTreeMap<u64, (u64, u64)>,
 }
 
+/// A group's number; `None` stands for those beyond [`MAX_GROUPS`].
+pub type Number = Option<u32>;
+
 /// All of them.
 pub struct Groups {
     pub shape: Shape,
-    /// By the object of JSON that tells them apart.
-    pub groups: HashMap<Vec<u8>, Group>,
+    /// Their numbers, by the object of JSON that tells them apart.
+    numbers: HashMap<Vec<u8>, u32>,
+    groups: Vec<Group>,
     /// Events of groups beyond [`MAX_GROUPS`].
     others: Sum,
     bins: usize,
@@ -121,21 +125,38 @@ pub struct Groups {
 impl Groups {
     /// None yet.
     pub fn new(shape: Shape) -> Groups {
-        Groups { shape, groups: HashMap::new(), others: Sum::default(), bins: 0, key: Vec::new() }
+        Groups {
+            shape,
+            numbers: HashMap::new(),
+            groups: Vec::new(),
+            others: Sum::default(),
+            bins: 0,
+            key: Vec::new(),
+        }
     }
 
-    /// Counts what an event stands for, in the step of time that begins with it.
-    pub fn add(&mut self, event: &Event<'_>, sum: &Sum, time: u64) -> io::Result<()> {
+    /// The group of an event.
+    pub fn of(&mut self, event: &Event<'_>) -> io::Result<Number> {
         self.key.clear();
         write_named(event, &self.shape.by, &mut self.key)?;
-        if !self.groups.contains_key(&self.key) {
-            if self.groups.len() >= MAX_GROUPS {
-                self.others.add(sum);
-                return Ok(());
-            }
-            self.groups.insert(self.key.clone(), Group::default());
+        if let Some(number) = self.numbers.get(&self.key) {
+            return Ok(Some(*number));
         }
-        let Some(group) = self.groups.get_mut(&self.key) else { return Ok(()) };
+        if self.groups.len() >= MAX_GROUPS {
+            return Ok(None);
+        }
+        let number = self.groups.len() as u32;
+        self.numbers.insert(self.key.clone(), number);
+        self.groups.push(Group::default());
+        Ok(Some(number))
+    }
+
+    /// Counts what belongs to a group, in the step of time that begins with it.
+    pub fn add(&mut self, number: Number, sum: &Sum, time: u64) -> io::Result<()> {
+        let Some(group) = number.and_then(|n| self.groups.get_mut(n as usize)) else {
+            self.others.add(sum);
+            return Ok(());
+        };
         group.sum.add(sum);
         let Some(bin) = self.shape.bin else { return Ok(()) };
         let at = time - time % bin;
@@ -159,9 +180,13 @@ impl Groups {
             eprintln!("sentby: stopped: these counts are of a part");
         }
         if self.shape.by.is_empty() && self.groups.is_empty() {
-            self.groups.insert(b"{}".to_vec(), Group::default());
+            self.numbers.insert(b"{}".to_vec(), 0);
+            self.groups.push(Group::default());
         }
-        let mut sorted: Vec<(Vec<u8>, Group)> = self.groups.into_iter().collect();
+        let mut sorted: Vec<(Vec<u8>, Group)> = Vec::with_capacity(self.groups.len());
+        for (key, number) in self.numbers {
+            sorted.push((key, std::mem::take(&mut self.groups[number as usize])));
+        }
         sorted.sort_by(|(a_key, a), (b_key, b)| {
             b.sum.events.cmp(&a.sum.events).then_with(|| a_key.cmp(b_key))
         });
@@ -188,7 +213,8 @@ impl Groups {
 
 impl Output for Groups {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        self.add(event, &Sum::of(event), event.capture.time)
+        let number = self.of(event)?;
+        self.add(number, &Sum::of(event), event.capture.time)
     }
 
     fn flush(&mut self) -> io::Result<()> {
