@@ -272,10 +272,7 @@ fn what_agents_publish_is_watched_as_it_was_sent() {
     let file = scratch.path("now.db");
     assert!(command(&["__fill", &file, "3000"]).status().expect("sentby runs").success());
     for host in ["one", "two.example"] {
-        let spool = scratch.path(host);
-        let run =
-            ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", host];
-        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+        publish(&scratch, &url, &file, host);
     }
     let output = command(&["replay", &file, "-q", "--json"]).output().expect("sentby runs");
     let parsed = |text: &str| -> Vec<Value> {
@@ -313,15 +310,30 @@ fn what_agents_publish_is_watched_as_it_was_sent() {
     assert!(all(&["--on", "nobody"]).is_empty());
 }
 
+/// An agent of a machine hands on what a file holds, until the servers have all of it.
+fn publish(scratch: &Scratch, url: &str, file: &str, host: &str) {
+    let spool = scratch.path(host);
+    let run = ["agent", "--from", file, "--nats", url, "--spool", &spool, "--nats-host", host];
+    stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+}
+
+/// A watcher of so many events that is ready.
+fn watcher(scratch: &Scratch, url: &str, count: usize) -> Child {
+    let (ready, count) = (scratch.path("ready"), count.to_string());
+    let mut watcher = command(&["watch", "--nats", url, "--json", "-c", &count]);
+    let watcher =
+        watcher.args(["--ready-file", &ready]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let watcher = watcher.spawn().expect("sentby runs");
+    until("never ready", || Path::new(&ready).exists().then_some(()));
+    watcher
+}
+
 /// Two machines that have sent the same: the servers, and what each sent.
 fn two_machines(scratch: &Scratch) -> Option<(Server, Vec<Value>)> {
     let server = Server::new(scratch)?;
     let file = capture("ptcpdump.pcapng");
     for host in ["one", "two.example"] {
-        let (url, spool) = (server.url(), scratch.path(host));
-        let run =
-            ["agent", "--from", &file, "--nats", &url, "--spool", &spool, "--nats-host", host];
-        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
+        publish(scratch, &server.url(), &file, host);
     }
     let output = command(&["replay", &file, "-q", "--json"]).output().expect("sentby runs");
     let lines = stdout(&output);
@@ -410,20 +422,10 @@ fn a_watcher_gets_what_comes() {
     let scratch = Scratch::new("live");
     let Some(server) = Server::new(&scratch) else { return };
     let (file, url) = (capture("backwards.pcap"), server.url());
-    let publish = |spool: &str| {
-        let spool = scratch.path(spool);
-        let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
-        stderr(&command(&run).args(["--nats-linger", "60s"]).output().expect("runs"));
-    };
-    publish("before");
+    publish(&scratch, &url, &file, "before");
     let n = replayed().len();
-    let (ready, count) = (scratch.path("ready"), n.to_string());
-    let mut watcher = command(&["watch", "--nats", &url, "--json", "-c", &count]);
-    let watcher =
-        watcher.args(["--ready-file", &ready]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let watcher = watcher.spawn().expect("sentby runs");
-    until("never ready", || Path::new(&ready).exists().then_some(()));
-    publish("after");
+    let watcher = watcher(&scratch, &url, n);
+    publish(&scratch, &url, &file, "after");
     let output = watcher.wait_with_output().expect("its end");
     assert_eq!(stdout(&output).lines().count(), n);
 }
@@ -434,20 +436,9 @@ fn a_watcher_shows_nothing_old_when_the_server_comes_back() {
     let scratch = Scratch::new("again");
     let Some(mut server) = Server::new(&scratch) else { return };
     let (file, url) = (capture("backwards.pcap"), server.url());
-    let publish = |spool: &str, host: &str| {
-        let spool = scratch.path(spool);
-        let run = ["agent", "--from", &file, "--nats", &url, "--spool", &spool];
-        let more = ["--nats-linger", "60s", "--nats-host", host];
-        stderr(&command(&run).args(more).output().expect("runs"));
-    };
-    publish("before", "old");
+    publish(&scratch, &url, &file, "old");
     let n = replayed().len();
-    let (ready, count) = (scratch.path("ready"), n.to_string());
-    let mut watcher = command(&["watch", "--nats", &url, "--json", "-c", &count]);
-    let watcher =
-        watcher.args(["--ready-file", &ready]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let watcher = watcher.spawn().expect("sentby runs");
-    until("never ready", || Path::new(&ready).exists().then_some(()));
+    let watcher = watcher(&scratch, &url, n);
     server.kill();
     assert!(server.start());
     let consumers = || {
@@ -455,7 +446,7 @@ fn a_watcher_shows_nothing_old_when_the_server_comes_back() {
         info["state"]["consumer_count"].as_u64().filter(|n| *n == 1)
     };
     until("nobody watches again", consumers);
-    publish("after", "new");
+    publish(&scratch, &url, &file, "new");
     let shown = stdout(&watcher.wait_with_output().expect("its end"));
     assert_eq!(shown.matches("\"host\":\"new\"").count(), n, "{shown}");
 }
