@@ -149,6 +149,16 @@ fn plain(bytes: &[u8]) -> Option<&str> {
     (!bytes.is_empty() && bytes.iter().all(bare)).then(|| std::str::from_utf8(bytes).ok())?
 }
 
+/// What somebody else says, in one line that a terminal does not obey, bounded.
+pub fn line(what: std::fmt::Arguments<'_>) -> String {
+    let mut text = String::new();
+    let mut visible = Visible::new(&mut text, MAX_TEXT);
+    // A String takes all that is written to it.
+    let _ = std::fmt::Write::write_fmt(&mut visible, what);
+    visible.finish();
+    text
+}
+
 /// Writes one word quoted like a shell would need it, in at most `limit` bytes.
 /// Returns false if it was cut; its quotes are closed all the same.
 pub fn word(bytes: &[u8], out: &mut String, limit: usize) -> bool {
@@ -247,6 +257,14 @@ mod tests {
         let mut out = String::new();
         word(bytes, &mut out, MAX_TEXT);
         out
+    }
+
+    #[test]
+    fn what_others_say_is_one_line_that_nothing_obeys() {
+        let said = line(format_args!("no {}", "answer\n\u{1b}[2J\u{202e}x"));
+        assert!(said.starts_with("no answer") && said.ends_with('x'), "{said}");
+        assert!(!said.contains(is_hidden), "{said:?}");
+        assert!(line(format_args!("{}", "a".repeat(9000))).len() <= MAX_TEXT + ELLIPSIS.len_utf8());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Messages of a stream, in a thread with a runtime of its own. When nobody takes them it
 //! waits, and they stay with the server.
 
+use crate::escape;
 use crate::nats::ServerArgs;
 use anyhow::{Context, Result, anyhow};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -178,7 +179,7 @@ impl Place<'_> {
             if !said && begun.elapsed() > PATIENCE {
                 said = true;
                 let names = self.wanted.server.names();
-                let text = failed.replace('\n', " ");
+                let text = escape::line(format_args!("{failed}"));
                 eprintln!("sentby: watching {names}: {text}; trying until it works again");
             }
             sleep(PAUSE).await;

@@ -4,6 +4,7 @@
 use super::spool::{Record, Spool};
 use super::{NAME, Standing, beat};
 use crate::agent::status::Status;
+use crate::escape;
 use crate::nats::{SUBJECTS, ServerArgs};
 use anyhow::{Context, Result, anyhow, bail};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
@@ -228,7 +229,7 @@ impl Saying {
 }
 
 pub(super) fn say(what: std::fmt::Arguments<'_>) {
-    eprintln!("sentby: {NAME}: {}", what.to_string().replace('\n', " "));
+    eprintln!("sentby: {NAME}: {}", escape::line(what));
 }
 
 async fn publish(client: &Client, server: &Server, shared: &Shared) {

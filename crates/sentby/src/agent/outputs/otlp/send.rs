@@ -114,12 +114,7 @@ impl Saying {
 
 /// What a server says is not for a terminal to obey.
 pub fn say(what: std::fmt::Arguments<'_>) {
-    let mut text = String::new();
-    let mut visible = crate::escape::Visible::new(&mut text, crate::escape::MAX_TEXT);
-    // A String takes all that is written to it.
-    let _ = std::fmt::Write::write_fmt(&mut visible, what);
-    visible.finish();
-    eprintln!("sentby: {NAME}: {text}");
+    eprintln!("sentby: {NAME}: {}", crate::escape::line(what));
 }
 
 /// The thread's side.
