@@ -83,6 +83,8 @@ def main():
     }
     outputs["all three"] = [word for words in outputs.values() for word in words]
     outputs["nats"] = ["--nats", f"nats://127.0.0.1:{NATS}", "--spool", "{}/spool"]
+    outputs["max-cpu"] = outputs["nats"] + outputs["json"] + outputs["prometheus"]
+    outputs["max-cpu"] += ["--max-cpu", "2%"]
     wanted = sys.argv[3:] or outputs
     for name in wanted:
         measure(binary, rate, name, outputs[name])
